@@ -1,0 +1,27 @@
+"""Who is on the fabric."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a peer is for; its certificate says it, and each RPC lists the roles that may call it."""
+
+    SCHEDULER = "scheduler"
+    CELL = "cell"
+    IMAGESTORE = "imagestore"
+    ADDRESSPOOL = "addresspool"
+    GATEWAY = "gateway"
+    ADMIN = "admin"
+    """A person with root on the scheduler's host; never a server."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Peer:
+    """A named service on the fabric. Its address is the roster's business and stored by nobody."""
+
+    role: Role
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.role}/{self.id}"
