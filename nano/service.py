@@ -1,0 +1,153 @@
+"""How every service starts, says that it is ready, stops, and logs: the same six times.
+
+    python -m services.addresspool --config config/addresspool.toml
+
+A service's `__main__` names its configuration and its `serve`; all else is here. systemd's notification
+protocol (sd_notify(3)) is spoken to whoever set NOTIFY_SOCKET, so that a supervisor of ours and systemd hear
+the same words.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from nano.model.errors import Invalid, NanoError
+
+C = TypeVar("C", bound=msgspec.Struct)
+Serve = Callable[[C, asyncio.Event], Awaitable[None]]
+
+
+class Discovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How peers are found; group and port are those of the documented domain configuration."""
+
+    domain: str = "nano"
+    group: str = "224.0.0.226"
+    port: int = 5599
+    interfaces: tuple[str, ...] = ()
+    """Addresses of the interfaces to use, such as `127.0.0.1`; none: every interface."""
+    peers: dict[str, str] = {}
+    """Static addresses where multicast does not work: `"scheduler" = "10.0.0.1:5600"`."""
+
+
+class FabricSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where this service listens on the fabric, and how it is let in."""
+
+    listen: str = "0.0.0.0"  # noqa: S104 - every peer proves who it is before a request is served
+    port: int = 0
+    """0: the documented port of the role (design, section 2)."""
+    discovery: Discovery = Discovery()
+    enrolment: str = "/run/nano/enrolment.sock"
+    """The scheduler's socket on this host, by which local services get their certificates."""
+
+
+class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a service keeps things."""
+
+    data: str
+    run: str = "/run/nano"
+
+
+def read_config(path: Path, kind: type[C]) -> C:
+    """The configuration in a TOML file; Invalid names file and member. An absent file is an empty one."""
+    try:
+        return msgspec.toml.decode(path.read_bytes() if path.exists() else b"", type=kind)
+    except msgspec.DecodeError as error:
+        raise Invalid(str(path), f"{path}: {error}; correct it and start again") from error
+
+
+def run(name: str, config_type: type[C], serve: Serve[C]) -> int:
+    """Runs one service until SIGTERM or SIGINT; the exit status is 0 then, and 1 when it failed."""
+    parser = argparse.ArgumentParser(prog=f"nano-{name}")
+    parser.add_argument("--config", type=Path, default=Path(f"/etc/nano/{name}.toml"))
+    arguments = parser.parse_args()
+    configure_logging(name)
+    log = structlog.get_logger()
+    try:
+        asyncio.run(_until_stopped(read_config(arguments.config, config_type), serve))
+    except NanoError as failure:
+        _failed(failure)
+        return 1
+    except BaseExceptionGroup as failures:
+        for leaf in _leaves(failures):
+            _failed(leaf)
+        return 1
+    log.info("service.stopped")
+    return 0
+
+
+def _failed(failure: BaseException) -> None:
+    """An expected failure in one line; a defect with its traceback."""
+    log = structlog.get_logger()
+    if isinstance(failure, NanoError):
+        log.error("service.failed", code=failure.code, error=failure.message)
+    else:
+        log.error("service.crashed", error=repr(failure), exc_info=failure)
+
+
+async def _until_stopped(config: C, serve: Serve[C]) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await serve(config, stopping)
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    return [
+        leaf
+        for one in group.exceptions
+        for leaf in (_leaves(one) if isinstance(one, BaseExceptionGroup) else [one])
+    ]
+
+
+def ready(status: str = "") -> None:
+    """Tells the supervisor that the service answers now."""
+    notify(f"READY=1\nSTATUS={status}")
+
+
+def notify(text: str) -> None:
+    """Sends one sd_notify(3) datagram; without a supervisor it does nothing."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
+        contextlib.suppress(
+            ConnectionRefusedError, FileNotFoundError
+        ),  # a supervisor that is gone needs none
+    ):
+        sender.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def configure_logging(name: str) -> None:
+    """Lines of JSON on standard error, coloured ones on a terminal; task ids are bound by contextvars."""
+    pretty = sys.stderr.isatty()
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            *(() if pretty else (structlog.processors.format_exc_info,)),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=name)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=f"{name} %(name)s: %(message)s")
