@@ -1,0 +1,345 @@
+"""The scheduler's book: pools, cells, templates, instances, their last known status, and tasks.
+
+Plain and synchronous. A method decides and returns the changes that follow; `apply` makes them so, for the
+live book and for the replay alike. What a silent cell holds stays here, counted and protected.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, TypeAlias
+
+import msgspec
+
+from nano.model import names
+from nano.model.errors import Conflict, Exists, Invalid, NotFound
+from nano.model.ids import CellId, InstanceId, PoolName, TemplateId
+from nano.model.instance import Instance, InstanceSpec, InstanceStatus, Power
+from nano.model.pool import Capabilities, Cell, Pool, Presence, Usage
+from nano.model.template import Template
+from nano.saga.record import TaskChange
+from nano.saga.tasks import Tasks
+from services.scheduler.placement import Candidate, Load
+
+DEFAULT_POOL = PoolName("default")
+CORES_LIMIT = 256
+MEMORY_LEAST_BYTES = 16 * 2**20
+DISK_LEAST_BYTES = 2**20
+DISKS_LIMIT = 16
+
+
+class PoolPut(msgspec.Struct, frozen=True, tag="pool_put"):
+    pool: Pool
+
+
+class PoolGone(msgspec.Struct, frozen=True, tag="pool_gone"):
+    name: PoolName
+
+
+class CellPut(msgspec.Struct, frozen=True, tag="cell_put"):
+    cell: Cell
+
+
+class TemplatePut(msgspec.Struct, frozen=True, tag="template_put"):
+    template: Template
+
+
+class InstancePut(msgspec.Struct, frozen=True, tag="instance_put"):
+    instance: Instance
+
+
+class InstanceGone(msgspec.Struct, frozen=True, tag="instance_gone"):
+    id: InstanceId
+
+
+class StatusPut(msgspec.Struct, frozen=True, tag="status_put"):
+    """What a cell reported."""
+
+    status: InstanceStatus
+
+
+NounChange: TypeAlias = PoolPut | PoolGone | CellPut | TemplatePut | InstancePut | InstanceGone | StatusPut
+Change: TypeAlias = NounChange | TaskChange
+
+
+class Inventory:
+    """What exists in the zone and where it runs."""
+
+    changes: ClassVar[Any] = Change
+    kinds: ClassVar[Mapping[str, Any]] = {
+        "pools": Pool,
+        "cells": Cell,
+        "templates": Template,
+        "instances": Instance,
+        "statuses": InstanceStatus,
+        **Tasks.kinds,
+    }
+    schema: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        self.pools: dict[PoolName, Pool] = {}
+        self.cells: dict[CellId, Cell] = {}
+        self.templates: dict[TemplateId, Template] = {}
+        self.instances: dict[InstanceId, Instance] = {}
+        self.statuses: dict[InstanceId, InstanceStatus] = {}
+        self.tasks = Tasks()
+        self.usage: dict[str, Usage] = {}
+        """The newest sample of each cell and instance: heard, ranked by, and never kept."""
+        self._by_name: dict[tuple[PoolName, str], InstanceId] = {}
+        self._by_cell: dict[CellId, set[InstanceId]] = {}
+        self._loads: dict[CellId, Load] = {}
+
+    # -------------------------------------------------------------- reading
+
+    def pool(self, name: PoolName) -> Pool:
+        if name not in self.pools:
+            raise NotFound(f"there is no compute pool {name!r}", field="pool", subject=name)
+        return self.pools[name]
+
+    def cell(self, cell: CellId) -> Cell:
+        if cell not in self.cells:
+            raise NotFound(f"there is no cell {cell!r}", field="cell", subject=cell)
+        return self.cells[cell]
+
+    def instance(self, instance: InstanceId) -> Instance:
+        if instance not in self.instances:
+            raise NotFound(f"there is no instance {instance!r}", field="instance", subject=instance)
+        return self.instances[instance]
+
+    def status(self, instance: InstanceId) -> InstanceStatus | None:
+        return self.statuses.get(instance)
+
+    def on_cell(self, cell: CellId) -> list[Instance]:
+        """What is recorded there, in order of id: creations under way included."""
+        return [self.instances[one] for one in sorted(self._by_cell.get(cell, ()))]
+
+    def load(self, cell: CellId) -> Load:
+        return self._loads.get(cell, Load())
+
+    def candidates(self, pool: PoolName) -> list[Candidate]:
+        return [
+            Candidate(cell, self.load(cell.id), self.usage.get(cell.id))
+            for cell in self.cells.values()
+            if cell.pool == pool
+        ]
+
+    # -------------------------------------------------------------- instances
+
+    def check_spec(self, spec: InstanceSpec) -> None:
+        """Invalid, NotFound or Exists, naming the field, when such an instance cannot be."""
+        for field, value in (("name", spec.name), ("owner", spec.owner), ("group", spec.group)):
+            names.plain(field, value)
+        pool = self.pool(spec.pool)
+        if not pool.enabled:
+            raise Conflict(f"compute pool {spec.pool} is disabled", field="pool", subject=spec.pool)
+        if spec.template not in self.templates:
+            raise NotFound(f"there is no template {spec.template!r}", field="template", subject=spec.template)
+        _check_size(spec)
+        taken = self._by_name.get((spec.pool, spec.full_name))
+        if taken is not None:
+            raise Exists(
+                f"pool {spec.pool} has an instance {spec.full_name} already: {taken}",
+                field="name",
+                subject=taken,
+            )
+
+    def mac_is_free(self, mac: str) -> bool:
+        return all(instance.mac != mac for instance in self.instances.values())
+
+    # -------------------------------------------------------------- what cells report
+
+    def cell_seen(self, cell: CellId, *, address: str, now_ms: int, pool: PoolName | None) -> list[Change]:
+        """It is there; a cell never seen before goes into `pool`. Unconfirmed until its account comes."""
+        known = self.cells.get(cell, Cell(cell, pool))
+        return [
+            CellPut(
+                replace(known, presence=Presence.ONLINE, confirmed=False, address=address, seen_ms=now_ms)
+            )
+        ]
+
+    def cell_silent(self, cell: CellId, presence: Presence) -> list[Change]:
+        """It is there no more; nothing that it holds is forgotten."""
+        known = self.cells.get(cell)
+        if known is None or (known.presence is presence and not known.confirmed):
+            return []
+        return [CellPut(replace(known, presence=presence, confirmed=False))]
+
+    def nobody_is_confirmed(self) -> list[Change]:
+        """After our own restart: what cells last said may have changed since."""
+        return [
+            CellPut(replace(cell, presence=Presence.LOST, confirmed=False))
+            for cell in self.cells.values()
+            if cell.confirmed or cell.presence is Presence.ONLINE
+        ]
+
+    def account(
+        self,
+        cell: CellId,
+        incarnation: str,
+        capabilities: Capabilities,
+        statuses: Iterable[InstanceStatus],
+        now_ms: int,
+    ) -> list[Change]:
+        """All that a cell holds. What we record on it and it does not name, it holds no more: off."""
+        known = self.cell(cell)
+        same_life = known.incarnation == incarnation
+        changes: list[Change] = [
+            CellPut(
+                replace(
+                    known,
+                    presence=Presence.ONLINE,
+                    confirmed=True,
+                    capabilities=capabilities,
+                    seen_ms=now_ms,
+                    incarnation=incarnation,
+                )
+            )
+        ]
+        named = {status.instance: status for status in statuses}
+        for status in named.values():
+            changes += self._report(cell, status, same_life=same_life)
+        for instance in self.on_cell(cell):
+            if instance.id not in named and self._believed_on(instance.id):
+                off = InstanceStatus(instance.id, instance.epoch, 0, reason="its cell does not hold it")
+                changes.append(StatusPut(off))
+        return changes
+
+    def reported(self, cell: CellId, status: InstanceStatus) -> list[Change]:
+        """One status; nothing follows from what is late, of a lower epoch, or of another cell's instance."""
+        return self._report(cell, status, same_life=True)
+
+    def _report(self, cell: CellId, status: InstanceStatus, *, same_life: bool) -> list[Change]:
+        instance = self.instances.get(status.instance)
+        if instance is None or instance.cell != cell or status.epoch < instance.epoch:
+            return []
+        last = self.statuses.get(status.instance)
+        if last is not None and same_life and status.number <= last.number:
+            return []
+        return [StatusPut(status)]
+
+    def _believed_on(self, instance: InstanceId) -> bool:
+        status = self.status(instance)
+        return status is not None and status.power is not Power.STOPPED
+
+    # -------------------------------------------------------------- pools and cells
+
+    def put_pool(self, pool: Pool) -> list[Change]:
+        names.plain("name", pool.name)
+        if self.pools.get(pool.name) == pool:
+            raise Conflict(f"compute pool {pool.name} is like that already", subject=pool.name)
+        return [PoolPut(pool)]
+
+    def delete_pool(self, name: PoolName) -> list[Change]:
+        self.pool(name)
+        if held := sorted(cell.id for cell in self.cells.values() if cell.pool == name):
+            raise Conflict(
+                f"compute pool {name} has cells: remove {', '.join(held)} first", field="pool", subject=name
+            )
+        return [PoolGone(name)]
+
+    def add_cell(self, pool: PoolName, cell: CellId) -> list[Change]:
+        self.pool(pool)
+        known = self.cell(cell)
+        if known.pool is not None:
+            raise Conflict(f"cell {cell} is in pool {known.pool} already", field="cell", subject=cell)
+        return [CellPut(replace(known, pool=pool, enabled=True))]
+
+    def remove_cell(self, pool: PoolName, cell: CellId) -> list[Change]:
+        known = self._in_pool(pool, cell)
+        if held := len(self._by_cell.get(cell, ())):
+            raise Conflict(
+                f"cell {cell} holds {held} instance(s): delete or move them first", field="cell", subject=cell
+            )
+        return [CellPut(replace(known, pool=None))]
+
+    def enable_cell(self, pool: PoolName, cell: CellId, *, enabled: bool) -> list[Change]:
+        known = self._in_pool(pool, cell)
+        if known.enabled == enabled:
+            word = "enabled" if enabled else "disabled"
+            raise Conflict(f"cell {cell} is {word} already", field="enable", subject=cell)
+        return [CellPut(replace(known, enabled=enabled))]
+
+    def _in_pool(self, pool: PoolName, cell: CellId) -> Cell:
+        known = self.cell(cell)
+        if known.pool != pool:
+            raise NotFound(f"cell {cell} is not in pool {pool}", field="cell", subject=cell)
+        return known
+
+    # -------------------------------------------------------------- one way in
+
+    def apply(self, change: Change) -> None:
+        match change:
+            case PoolPut(pool):
+                self.pools[pool.name] = pool
+            case PoolGone(name):
+                self.pools.pop(name, None)
+            case CellPut(cell):
+                self.cells[cell.id] = cell
+            case TemplatePut(template):
+                self.templates[template.id] = template
+            case InstancePut(instance):
+                self._forget_indexed(instance.id)
+                self.instances[instance.id] = instance
+                self._by_name[instance.spec.pool, instance.spec.full_name] = instance.id
+                self._by_cell.setdefault(instance.cell, set()).add(instance.id)
+                self._loads[instance.cell] = self.load(instance.cell).plus(instance.spec)
+            case InstanceGone(instance_id):
+                self._forget_indexed(instance_id)
+                self.instances.pop(instance_id, None)
+                self.statuses.pop(instance_id, None)
+            case StatusPut(status):
+                self.statuses[status.instance] = status
+            case _:
+                self.tasks.apply(change)
+
+    def _forget_indexed(self, instance_id: InstanceId) -> None:
+        old = self.instances.get(instance_id)
+        if old is None:
+            return
+        self._by_name.pop((old.spec.pool, old.spec.full_name), None)
+        self._by_cell.get(old.cell, set()).discard(instance_id)
+        self._loads[old.cell] = self.load(old.cell).minus(old.spec)
+
+    def snapshot(self) -> Mapping[str, Sequence[Any]]:
+        return {
+            "pools": list(self.pools.values()),
+            "cells": list(self.cells.values()),
+            "templates": list(self.templates.values()),
+            "instances": list(self.instances.values()),
+            "statuses": list(self.statuses.values()),
+            **self.tasks.snapshot(),
+        }
+
+    @classmethod
+    def restore(cls, snapshot: Mapping[str, Sequence[Any]]) -> "Inventory":
+        book = cls()
+        for pool in snapshot["pools"]:
+            book.apply(PoolPut(pool))
+        for cell in snapshot["cells"]:
+            book.apply(CellPut(cell))
+        for template in snapshot["templates"]:
+            book.apply(TemplatePut(template))
+        for instance in snapshot["instances"]:
+            book.apply(InstancePut(instance))
+        for status in snapshot["statuses"]:
+            book.apply(StatusPut(status))
+        book.tasks = Tasks.restore(snapshot)
+        return book
+
+
+def _check_size(spec: InstanceSpec) -> None:
+    if not (spec.cores == 1 or (spec.cores % 2 == 0 and 0 < spec.cores <= CORES_LIMIT)):
+        raise Invalid(
+            "cores", f"cores {spec.cores} is not allowed: give 1 or an even number up to {CORES_LIMIT}"
+        )
+    if spec.memory_bytes < MEMORY_LEAST_BYTES:
+        raise Invalid(
+            "memory", f"memory {spec.memory_bytes} is too little: give {MEMORY_LEAST_BYTES} bytes or more"
+        )
+    if not 1 <= len(spec.disks_bytes) <= DISKS_LIMIT:
+        raise Invalid("disks", f"{len(spec.disks_bytes)} disks are not allowed: give 1 to {DISKS_LIMIT}")
+    for index, size in enumerate(spec.disks_bytes):
+        if size < DISK_LEAST_BYTES:
+            raise Invalid(
+                f"disks[{index}]",
+                f"disk {index} of {size} bytes is too small: give {DISK_LEAST_BYTES} or more",
+            )

@@ -1,0 +1,236 @@
+"""The scheduler's book: what is recorded, what is reported, and which of them wins."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import msgspec
+import pytest
+
+from nano import codec
+from nano.model.errors import Conflict, Exists, Invalid, NotFound
+from nano.model.ids import CellId, InstanceId, PoolName
+from nano.model.instance import Instance, InstanceStatus, Power
+from nano.model.pool import Capabilities, Pool, Presence, VirtType
+from services.scheduler.inventory import (
+    CellPut,
+    Change,
+    InstanceGone,
+    InstancePut,
+    Inventory,
+    PoolPut,
+    StatusPut,
+    TemplatePut,
+)
+from services.scheduler.placement import Load
+from services.scheduler.templates import defaults
+from tests.support.nouns import CELL, GIB, INSTANCE, SPEC
+
+TEMPLATE = defaults(0)[0]
+KNOWN = replace(SPEC, template=TEMPLATE.id)
+CAPABILITIES = Capabilities(VirtType.QEMU, 2, 4 * GIB, 50 * GIB)
+
+
+def book(*changes: Change) -> Inventory:
+    made = Inventory()
+    for change in (PoolPut(Pool(PoolName("default"))), TemplatePut(TEMPLATE), CellPut(CELL), *changes):
+        made.apply(change)
+    return made
+
+
+def applied(made: Inventory, changes: Sequence[Change]) -> Inventory:
+    for change in changes:
+        made.apply(change)
+    return made
+
+
+def status(number: int, power: Power = Power.RUNNING, epoch: int = 1) -> InstanceStatus:
+    return InstanceStatus(INSTANCE.id, epoch, number, power, addresses=(IPv4Address("10.57.0.9"),))
+
+
+# ------------------------------------------------------------------ what may be created
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"name": "no blanks"}, "name"),
+        ({"owner": ""}, "owner"),
+        ({"group": "ö"}, "group"),
+        ({"cores": 0}, "cores"),
+        ({"cores": 3}, "cores"),
+        ({"cores": 258}, "cores"),
+        ({"memory_bytes": 1024}, "memory"),
+        ({"disks_bytes": ()}, "disks"),
+        ({"disks_bytes": (GIB, 5)}, "disks[1]"),
+        ({"disks_bytes": (GIB,) * 17}, "disks"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_refused_by_its_field(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        book().check_spec(replace(KNOWN, **changes))  # type: ignore[arg-type]
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"pool": "nowhere"}, "pool"), ({"template": "none"}, "template")],
+)
+def test_a_spec_that_names_what_is_not_there_is_refused(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(NotFound) as refused:
+        book().check_spec(replace(KNOWN, **changes))  # type: ignore[arg-type]
+    assert refused.value.field == field
+
+
+def test_a_full_name_is_unique_in_its_pool_until_its_instance_is_gone() -> None:
+    made = book(InstancePut(replace(INSTANCE, spec=KNOWN)))
+    with pytest.raises(Exists) as refused:
+        made.check_spec(KNOWN)
+    assert refused.value.subject == INSTANCE.id
+    made.check_spec(replace(KNOWN, group="other"))
+    made.apply(InstanceGone(INSTANCE.id))
+    made.check_spec(KNOWN)
+
+
+def test_a_disabled_pool_takes_nothing() -> None:
+    with pytest.raises(Conflict, match="disabled"):
+        book(PoolPut(Pool(PoolName("default"), enabled=False))).check_spec(KNOWN)
+
+
+# ------------------------------------------------------------------ loads
+
+
+def test_a_cell_carries_what_is_recorded_on_it_from_the_reservation_on() -> None:
+    reserved = replace(INSTANCE, created=False)
+    made = book(InstancePut(reserved))
+    assert made.load(CELL.id) == Load(1, 2, GIB, 10 * GIB)
+    made.apply(InstancePut(replace(reserved, created=True)))
+    assert made.load(CELL.id) == Load(1, 2, GIB, 10 * GIB)
+    made.apply(InstancePut(replace(reserved, cell=CellId("other"))))
+    assert made.load(CELL.id) == Load()
+    assert made.load(CellId("other")) == Load(1, 2, GIB, 10 * GIB)
+    made.apply(InstanceGone(INSTANCE.id))
+    assert made.load(CellId("other")) == Load()
+    assert made.on_cell(CellId("other")) == []
+
+
+# ------------------------------------------------------------------ reports
+
+
+def test_a_later_report_wins_and_an_earlier_one_changes_nothing() -> None:
+    made = applied(book(InstancePut(INSTANCE)), [StatusPut(status(5))])
+    assert made.reported(CELL.id, status(5, Power.STOPPED)) == []
+    assert made.reported(CELL.id, status(4, Power.STOPPED)) == []
+    assert made.reported(CELL.id, status(6, Power.STOPPED)) == [StatusPut(status(6, Power.STOPPED))]
+
+
+def test_a_report_of_a_lower_epoch_or_from_another_cell_overwrites_nothing() -> None:
+    made = book(InstancePut(replace(INSTANCE, epoch=2)))
+    assert made.reported(CELL.id, status(9, epoch=1)) == []
+    assert made.reported(CellId("other"), status(9, epoch=2)) == []
+    assert made.reported(CELL.id, status(9, epoch=2)) == [StatusPut(status(9, epoch=2))]
+
+
+def test_an_account_of_a_new_life_counts_whatever_its_numbers() -> None:
+    made = applied(book(InstancePut(INSTANCE)), [StatusPut(status(50))])
+    made = applied(made, made.account(CELL.id, "life-2", CAPABILITIES, [status(1, Power.STOPPED)], 7))
+    assert made.status(INSTANCE.id) == status(1, Power.STOPPED)
+    assert made.reported(CELL.id, status(1)) == []
+    assert made.reported(CELL.id, status(2)) == [StatusPut(status(2))]
+
+
+def test_what_an_account_does_not_name_is_off_and_says_why() -> None:
+    made = applied(book(InstancePut(INSTANCE)), [StatusPut(status(5))])
+    made = applied(made, made.account(CELL.id, "life", CAPABILITIES, [], 7))
+    found = made.status(INSTANCE.id)
+    assert found is not None
+    assert found.power is Power.STOPPED
+    assert "does not hold it" in found.reason
+
+
+def test_a_cell_is_confirmed_by_its_account_and_by_nothing_else() -> None:
+    made = Inventory()
+    made = applied(made, made.cell_seen(CELL.id, address="10.0.0.5", now_ms=1, pool=PoolName("default")))
+    assert (made.cell(CELL.id).presence, made.cell(CELL.id).confirmed) == (Presence.ONLINE, False)
+    made = applied(made, made.account(CELL.id, "life", CAPABILITIES, [], 2))
+    assert made.cell(CELL.id).confirmed
+    made = applied(made, made.cell_silent(CELL.id, Presence.LOST))
+    assert (made.cell(CELL.id).presence, made.cell(CELL.id).confirmed) == (Presence.LOST, False)
+    assert made.cell_silent(CELL.id, Presence.LOST) == []
+
+
+def test_a_known_cell_keeps_its_pool_when_it_is_seen_again() -> None:
+    made = applied(book(), book().remove_cell(PoolName("default"), CELL.id))
+    made = applied(made, made.cell_seen(CELL.id, address="a", now_ms=1, pool=PoolName("default")))
+    assert made.cell(CELL.id).pool is None
+
+
+def test_after_our_restart_no_cell_is_confirmed_and_nothing_is_forgotten() -> None:
+    made = applied(book(InstancePut(INSTANCE)), [StatusPut(status(5))])
+    made = applied(made, made.nobody_is_confirmed())
+    assert not made.cell(CELL.id).confirmed
+    assert made.status(INSTANCE.id) == status(5)
+    assert made.nobody_is_confirmed() == []
+
+
+# ------------------------------------------------------------------ pools and cells
+
+
+def test_a_pool_with_cells_and_a_cell_with_instances_stay() -> None:
+    made = book(InstancePut(INSTANCE))
+    with pytest.raises(Conflict, match=CELL.id):
+        made.delete_pool(PoolName("default"))
+    with pytest.raises(Conflict, match="holds 1 instance"):
+        made.remove_cell(PoolName("default"), CELL.id)
+    made.apply(InstanceGone(INSTANCE.id))
+    made = applied(made, made.remove_cell(PoolName("default"), CELL.id))
+    made = applied(made, made.delete_pool(PoolName("default")))
+    with pytest.raises(NotFound):
+        made.pool(PoolName("default"))
+
+
+def test_a_cell_enters_one_pool_and_not_a_second() -> None:
+    made = book(PoolPut(Pool(PoolName("two"))))
+    with pytest.raises(Conflict, match="in pool default already"):
+        made.add_cell(PoolName("two"), CELL.id)
+    with pytest.raises(NotFound):
+        made.add_cell(PoolName("two"), CellId("nobody"))
+    made = applied(made, made.remove_cell(PoolName("default"), CELL.id))
+    made = applied(made, made.add_cell(PoolName("two"), CELL.id))
+    assert made.cell(CELL.id).pool == "two"
+
+
+def test_repeating_a_state_is_an_error_that_says_so() -> None:
+    made = book()
+    with pytest.raises(Conflict, match="enabled already"):
+        made.enable_cell(PoolName("default"), CELL.id, enabled=True)
+    with pytest.raises(Conflict, match="like that already"):
+        made.put_pool(Pool(PoolName("default")))
+
+
+# ------------------------------------------------------------------ on disk
+
+
+def test_a_snapshot_brings_back_the_same_book() -> None:
+    made = book(InstancePut(INSTANCE), StatusPut(status(3)))
+    stored = {kind: codec.encode(nouns) for kind, nouns in made.snapshot().items()}
+    read = {kind: codec.decode(stored[kind], list[noun]) for kind, noun in Inventory.kinds.items()}  # type: ignore[valid-type]
+    again = Inventory.restore(read)
+    assert {kind: codec.encode(nouns) for kind, nouns in again.snapshot().items()} == stored
+    assert again.load(CELL.id) == made.load(CELL.id)
+    with pytest.raises(Exists):
+        again.check_spec(replace(SPEC, template=TEMPLATE.id))
+
+
+def test_each_change_is_read_back_from_the_journal_as_it_was_written() -> None:
+    changes: list[Change] = [
+        PoolPut(Pool(PoolName("p"))),
+        CellPut(CELL),
+        TemplatePut(TEMPLATE),
+        InstancePut(Instance(InstanceId("i"), SPEC, CELL.id, 1, "00:16:3e:00:00:02", 5)),
+        InstanceGone(InstanceId("i")),
+        StatusPut(status(3)),
+    ]
+    written = codec.encode(changes)
+    assert codec.decode(written, list[Inventory.changes]) == changes
+    assert msgspec.json.decode(written)[0]["type"] == "pool_put"
