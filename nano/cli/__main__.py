@@ -1,0 +1,20 @@
+"""`python -m nano.cli`, and the console script `nanoctl`."""
+
+import sys
+
+import typer
+
+from nano.cli.commands import app
+from nano.model.errors import NanoError
+
+
+def main() -> None:
+    try:
+        app()
+    except NanoError as error:
+        typer.echo(f"nanoctl: {error.message}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""How things look in a terminal: tables for people, JSON for programs."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def size(number: int) -> str:
+    """Bytes for people: `34.0 MiB`."""
+    value = float(number)
+    for unit in _UNITS[:-1]:
+        if value < 1024:
+            return f"{number} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} {_UNITS[-1]}"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `512M`, `1.5GiB`, `1073741824`; ValueError when it is none. Units are powers of 1024."""
+    digits = text.rstrip("BbIi ").rstrip("KMGTPkmgtp")
+    suffix = text[len(digits) :].strip().upper().removesuffix("B").removesuffix("I")
+    power = " KMGTP".index(suffix) if suffix else 0
+    value = int(float(digits) * 1024**power)
+    if value <= 0:
+        raise ValueError(text)
+    return value
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table, or a line that says there is nothing."""
+    shown = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(str(cell) for cell in row))
+    if shown.row_count:
+        Console().print(shown)
+    else:
+        Console().print(f"no {title}")
+
+
+def document(data: Any) -> None:
+    """JSON on standard output, indented, keys as they came."""
+    print(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
+
+
+def moving_bytes(label: str) -> tuple[Progress, Callable[[int, int], None]]:
+    """A progress bar for bytes on standard error, and what moves it."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        console=Console(stderr=True),
+    )
+    row = bar.add_task(label, total=None)
+    return bar, lambda moved, total: bar.update(row, completed=moved, total=total)
