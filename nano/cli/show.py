@@ -1,5 +1,6 @@
 """How things look in a terminal: tables for people, JSON for programs."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+_SIZE = re.compile(r"(?P<number>[0-9]{1,15}(\.[0-9]{1,6})?) ?(?P<unit>[KMGTPkmgtp]?)([iI]?[bB])?")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -23,10 +25,10 @@ def size(number: int) -> str:
 
 def parse_size(text: str) -> int:
     """Bytes of `512M`, `1.5GiB`, `1073741824`; ValueError when it is none. Units are powers of 1024."""
-    digits = text.rstrip("BbIi ").rstrip("KMGTPkmgtp")
-    suffix = text[len(digits) :].strip().upper().removesuffix("B").removesuffix("I")
-    power = " KMGTP".index(suffix) if suffix else 0
-    value = int(float(digits) * 1024**power)
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(text)
+    value = int(float(found["number"]) * 1024 ** " KMGTP".index((found["unit"] or " ").upper()))
     if value <= 0:
         raise ValueError(text)
     return value

@@ -7,9 +7,9 @@ import msgspec
 from nano.model.action import BuildInstance, CreateVolumes, LeaseAddress, Leased, PinImage, Pinned, Reported
 from nano.model.address import Binding, owner_of
 from nano.model.errors import Internal
-from nano.model.ids import AddressPoolName, CellId, InstanceId
+from nano.model.ids import AddressPoolName, CellId, InstanceId, TaskId
 from nano.model.image import Content, ImageKind
-from nano.model.instance import Instance, InstanceSpec
+from nano.model.instance import Instance, InstanceSpec, Wanted
 from nano.model.peers import Peer, Role
 from nano.model.pool import VirtType
 from nano.saga.step import Changes, Moved, Saga, remote, step
@@ -22,6 +22,7 @@ FIRST_EPOCH = 1
 class CreateInstance(msgspec.Struct, frozen=True):
     """The notes: ids are minted before the first step."""
 
+    task: TaskId
     instance: InstanceId
     spec: InstanceSpec
     mac: str
@@ -50,6 +51,7 @@ def reserve_room(notes: CreateInstance, book: Inventory) -> Moved[CreateInstance
         epoch=FIRST_EPOCH,
         mac=notes.mac,
         created_ms=notes.created_ms,
+        task=notes.task,
         simulated=cell.capabilities is not None and cell.capabilities.virt_type is VirtType.SIMULATED,
     )
     return msgspec.structs.replace(notes, cell=cell.id), [InstancePut(instance)]
@@ -108,8 +110,9 @@ def build_instance(notes: CreateInstance) -> BuildInstance:
 
 @build_instance.done
 def announce(notes: CreateInstance, result: Reported, book: Inventory) -> Moved[CreateInstance]:
-    """It is there: the record stops being a reservation."""
-    created = replace(book.instance(notes.instance), created=True, task=None)
+    """It is there: the record stops being a reservation. Its cell starts it by itself if it shall be."""
+    wanted = Wanted.RUNNING if notes.spec.auto_start else Wanted.STOPPED
+    created = replace(book.instance(notes.instance), created=True, task=None, wanted=wanted)
     return notes, [InstancePut(created), *book.reported(notes.cell, result.status)]
 
 

@@ -192,6 +192,11 @@ class BeginRequest(betterproto2.Message):
 
     step: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
 
+    deadline_ms: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    When the task's patience ends; 0: never. A step that begins after it is refused.
+    """
+
     lease_address: "LeaseAddress | None" = betterproto2.field(
         10, betterproto2.TYPE_MESSAGE, optional=True, group="action"
     )
@@ -1917,7 +1922,8 @@ class StepsStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[Outcome]":
         """
-        Each outcome and each progress from now on. Whoever connects anew asks for what is open.
+        Each outcome and each progress from now on; an empty one comes first and says that the stream is open.
+        Whoever connects anew asks for what is open, behind that.
         """
 
         if message is None:
@@ -2459,7 +2465,8 @@ class StepsBase(betterproto2_grpclib.ServiceBase):
 
     async def outcomes(self, message: "OutcomesRequest") -> "AsyncIterator[Outcome]":
         """
-        Each outcome and each progress from now on. Whoever connects anew asks for what is open.
+        Each outcome and each progress from now on; an empty one comes first and says that the stream is open.
+        Whoever connects anew asks for what is open, behind that.
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)

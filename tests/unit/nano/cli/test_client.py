@@ -1,0 +1,53 @@
+"""The REST surface as `nanoctl` sees it."""
+
+import httpx
+import pytest
+
+from nano.cli.client import Client, Event, Refused, opened, parse_events
+from nano.cli.settings import Settings
+from nano.model.errors import Unreachable
+
+
+def test_events_are_read_as_the_standard_says() -> None:
+    lines = [
+        ": keep-alive",
+        "id: c1",
+        "event: hello",
+        'data: {"kind": "hello"}',
+        "",
+        "id: c2",
+        "event: task",
+        'data: {"kind": "task", "id": "t",',
+        'data: "document": {"state": "done"}}',
+        "",
+        "event: instance",
+        'data: {"id": "i", "gone": true}',
+        "",
+        "",
+        "event: left over",
+    ]
+    assert list(parse_events(iter(lines))) == [
+        Event("c1", "hello", "", False, {}),
+        Event("c2", "task", "t", False, {"state": "done"}),
+        Event("c2", "instance", "i", True, {}),
+    ]
+
+
+def test_an_envelope_is_opened_and_a_failure_keeps_the_gateways_words() -> None:
+    good = httpx.Response(200, content=b'{"error_code": 0, "message": "", "data": [1]}')
+    assert opened(good) == [1]
+    with pytest.raises(Refused, match="no such guest") as refused:
+        opened(httpx.Response(200, content=b'{"error_code": 404, "message": "no such guest", "data": {}}'))
+    assert refused.value.error_code == 404
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"data": 1}'])
+def test_what_is_no_envelope_is_refused_with_its_status(body: bytes) -> None:
+    with pytest.raises(Refused, match="502"):
+        opened(httpx.Response(502, content=body))
+
+
+def test_a_gateway_that_is_not_there_is_named_with_what_to_do() -> None:
+    settings = Settings(url="http://127.0.0.1:9", id="a", key="b")  # the discard port: nobody listens
+    with Client(settings) as client, pytest.raises(Unreachable, match=r"127\.0\.0\.1:9.*dev up"):
+        client.call("GET", "/compute_pools/")
