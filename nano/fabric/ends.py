@@ -1,0 +1,262 @@
+"""The two ends of links: one listening socket for all who dial us, and a socket for each peer we dial."""
+
+import asyncio
+import functools
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aioquic._buffer import Buffer
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.packet import QuicPacketType, encode_quic_version_negotiation, pull_quic_header
+
+from nano.fabric.credentials import Credentials
+from nano.fabric.identity import Usage, dns_name
+from nano.fabric.link import Link
+from nano.fabric.liveness import Patience
+from nano.fabric.quic import MIB, Connection, Windows
+from nano.fabric.stream import Headers, Stream
+from nano.fabric.udp import Address, Endpoint, bind
+from nano.model.errors import NanoError, Unreachable
+from nano.model.peers import Peer
+
+CALL_WINDOWS = Windows()
+BULK_WINDOWS = Windows(stream_bytes=4 * MIB, connection_bytes=16 * MIB)
+
+LOOPBACK_DATAGRAM_BYTES = 16_000
+"""What one packet may hold inside a host. aioquic's 14-bit length field ends at 16 383."""
+
+_INITIAL_BYTES = 1200
+"""A first datagram is at least this long (RFC 9000, 14.1); shorter ones are not worth a state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What is known of the network between peers, and how patient we are with it."""
+
+    datagram_bytes: int = 1200
+    patience: Patience = field(default_factory=Patience)
+
+    def datagram_bytes_to(self, address: Address) -> int:
+        """UDP payload for packets to `address`. Nothing probes the path, so it is what is configured."""
+        try:
+            is_local = ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
+        except ValueError:
+            is_local = False
+        return LOOPBACK_DATAGRAM_BYTES if is_local else self.datagram_bytes
+
+
+class Handlers:
+    """What a fabric does with what its links tell; each a plain callable, none needed."""
+
+    def __init__(self) -> None:
+        self.up: Callable[[Link], None] = _nothing
+        self.down: Callable[[Link, NanoError], None] = _nothing
+        self.silent: Callable[[Link, bool], None] = _nothing
+        self.request: Callable[[Link, Stream, Headers], None] = _refuse
+        self.datagram: Callable[[Link, bytes], None] = _nothing
+
+
+def _nothing(*_: object) -> None:
+    """Nobody asked to be told."""
+
+
+def _refuse(link: Link, stream: Stream, _: Headers) -> None:
+    link.release(stream)
+
+
+class _End:
+    """What both ends do with the news of a link."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+
+    def link_up(self, link: Link) -> None:
+        self._handlers.up(link)
+
+    def link_down(self, link: Link, error: NanoError) -> None:
+        self._handlers.down(link, error)
+
+    def link_silent(self, link: Link, *, suspected: bool) -> None:
+        self._handlers.silent(link, suspected)
+
+    def request(self, link: Link, stream: Stream, headers: Headers) -> None:
+        self._handlers.request(link, stream, headers)
+
+    def datagram(self, link: Link, data: bytes) -> None:
+        self._handlers.datagram(link, data)
+
+    def address_issued(self, link: Link, connection_id: bytes) -> None:
+        """Only a listener has to tell links apart."""
+
+    def address_retired(self, link: Link, connection_id: bytes) -> None:
+        """Only a listener has to tell links apart."""
+
+
+class Dialled(_End):
+    """A link that we dialled, on a socket of its own."""
+
+    def __init__(
+        self,
+        address: Address,
+        expected: Peer,
+        *,
+        credentials: Credentials,
+        route: Route,
+        handlers: Handlers,
+        windows: Windows,
+    ) -> None:
+        super().__init__(handlers)
+        self._loop = asyncio.get_running_loop()
+        self._up: asyncio.Future[None] = self._loop.create_future()
+        configuration = credentials.configuration(
+            dials=dns_name(credentials.identity.zone, expected),
+            datagram_bytes=route.datagram_bytes_to(address),
+            idle_timeout_s=route.patience.lost_s,
+        )
+        self._connection = Connection(configuration, windows)
+        self._endpoint = Endpoint(bind("::" if ":" in address[0] else "0.0.0.0", 0), self)  # noqa: S104
+        verify = functools.partial(
+            credentials.verify, usage=Usage.SERVER, role=expected.role, name=expected.id
+        )
+        self.link = Link(
+            self._connection, self, send=self._endpoint.send, verify=verify, patience=route.patience
+        )
+        self._address = address
+
+    async def connect(self, timeout_s: float) -> Link:
+        """Shake hands; `Unreachable` or `Untrusted` when that fails or takes longer than `timeout_s`."""
+        self._connection.connect(self._address, now=self._loop.time())
+        self.link.flush()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._up
+        except TimeoutError:
+            host, port = self._address[:2]
+            error = Unreachable(f"{host} port {port} did not answer within {timeout_s:g} s")
+            self.link.close(error)
+            raise error from None
+        finally:
+            if not self.link.is_up:
+                self.link.close(Unreachable("the attempt to connect was given up"))
+        return self.link
+
+    def receive(self, data: bytes, address: Address) -> None:
+        self.link.receive(data, address)
+
+    def drained(self) -> None:
+        self.link.flush()
+
+    def link_up(self, link: Link) -> None:
+        if not self._up.done():
+            self._up.set_result(None)
+        super().link_up(link)
+
+    def link_down(self, link: Link, error: NanoError) -> None:
+        self._endpoint.close()
+        if not self._up.done():
+            self._up.set_exception(error)
+            self._up.exception()  # whoever waited may be gone already
+        super().link_down(link, error)
+
+
+class Listener(_End):
+    """One socket, and all the links that others dialled to it."""
+
+    def __init__(
+        self, host: str, port: int, credentials: Credentials, route: Route, handlers: Handlers
+    ) -> None:
+        super().__init__(handlers)
+        self.credentials = credentials
+        """Used for links that begin from now on: a renewed certificate is put here."""
+        self.accepts = True
+        self._route = route
+        self._by_id: dict[bytes, Link] = {}
+        self._ids: dict[Link, set[bytes]] = {}
+        self._touched: dict[Link, None] = {}
+        self._endpoint = Endpoint(bind(host, port), self)
+
+    @property
+    def address(self) -> Address:
+        return self._endpoint.address
+
+    @property
+    def links(self) -> list[Link]:
+        return list(self._ids)
+
+    def close(self) -> None:
+        """End all links and stop listening."""
+        for link in self.links:
+            link.close()
+        self._endpoint.close()
+
+    def receive(self, data: bytes, address: Address) -> None:
+        link = self._find(data, address)
+        if link is not None:
+            link.receive(data, address)
+            self._touched[link] = None
+
+    def drained(self) -> None:
+        touched, self._touched = self._touched, {}
+        for link in touched:
+            link.flush()
+
+    def address_issued(self, link: Link, connection_id: bytes) -> None:
+        self._by_id[connection_id] = link
+        self._ids[link].add(connection_id)
+
+    def address_retired(self, link: Link, connection_id: bytes) -> None:
+        self._by_id.pop(connection_id, None)
+        self._ids[link].discard(connection_id)
+
+    def link_down(self, link: Link, error: NanoError) -> None:
+        for connection_id in self._ids.pop(link, set()):
+            self._by_id.pop(connection_id, None)
+        super().link_down(link, error)
+
+    def _find(self, data: bytes, address: Address) -> Link | None:
+        """The link that a datagram is for; a new one if it is a proper first datagram."""
+        try:
+            header = pull_quic_header(Buffer(data=data), host_cid_length=_CONNECTION_ID_BYTES)
+        except ValueError:
+            return None
+        known = self._by_id.get(header.destination_cid)
+        if known is not None:
+            return known
+        if not self.accepts or len(data) < _INITIAL_BYTES or header.version is None:
+            return None
+        configuration = self.credentials.configuration(
+            dials=None,
+            datagram_bytes=self._route.datagram_bytes_to(address),
+            idle_timeout_s=self._route.patience.lost_s,
+        )
+        if header.version not in configuration.supported_versions:
+            self._offer_versions(header, configuration, address)
+            return None
+        if header.packet_type != QuicPacketType.INITIAL:
+            return None
+        return self._accept(header.destination_cid, configuration)
+
+    def _offer_versions(self, header: Any, configuration: QuicConfiguration, address: Address) -> None:
+        """Say which versions we speak (RFC 9000, 6.1); never in answer to such an offer."""
+        if header.packet_type == QuicPacketType.VERSION_NEGOTIATION:
+            return
+        offer = encode_quic_version_negotiation(
+            source_cid=header.destination_cid,
+            destination_cid=header.source_cid,
+            supported_versions=configuration.supported_versions,
+        )
+        self._endpoint.send([(offer, address)])
+
+    def _accept(self, connection_id: bytes, configuration: QuicConfiguration) -> Link:
+        connection = Connection(configuration, CALL_WINDOWS, original_destination_connection_id=connection_id)
+        verify = functools.partial(self.credentials.verify, usage=Usage.CLIENT, role=None, name=None)
+        link = Link(connection, self, send=self._endpoint.send, verify=verify, patience=self._route.patience)
+        self._ids[link] = set()
+        for issued in (connection_id, connection.host_cid):
+            self.address_issued(link, issued)
+        return link
+
+
+_CONNECTION_ID_BYTES = 8

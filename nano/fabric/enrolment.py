@@ -1,0 +1,315 @@
+"""How a service on the scheduler's own host gets its certificate: by a UNIX socket that only root can open.
+
+One connection, one line of JSON each way. The client sends role, id and a signing request; the scheduler's
+authority answers with the certificate, its own certificate and the zone, or with an error that names the
+field.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import socket
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import structlog
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
+from nano.fabric.authority import Authority
+from nano.fabric.identity import Identity
+from nano.fabric.identity_folder import IdentityFolder
+from nano.fabric.local_socket import check_path, listen, may_open, other_uid, read_line
+from nano.model import names
+from nano.model.errors import (
+    Cancelled,
+    Corrupt,
+    Forbidden,
+    Invalid,
+    NanoError,
+    Stale,
+    Unreachable,
+    Untrusted,
+    from_code,
+)
+from nano.model.peers import Peer, Role
+
+Clock = Callable[[], datetime]
+
+ENROLLED = frozenset({Role.SCHEDULER, Role.IMAGESTORE, Role.ADDRESSPOOL, Role.GATEWAY, Role.CELL})
+"""The services that may live beside the scheduler; an administrator admits a server elsewhere instead."""
+
+PATIENCE_S = 5.0
+"""How long either end waits for the other within a connection: on one host answers take milliseconds."""
+
+_FIRST_PAUSE_S = 0.05
+_STARTING_PAUSE_S = 1.0  # the longest a service waits in vain after the scheduler is there
+_RUNNING_PAUSE_S = 30.0  # nothing hurries while the certificate in hand is valid
+_LOOK_S = 3600.0  # clocks get set and hosts sleep: the time of a renewal is looked at again each hour
+_AT_ONCE = 16
+_NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_FIELD = re.compile(r"(?:at `\$\.|field `)(\w+)")  # where msgspec says what it did not like
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a service asks for; `csr` is a signing request in PEM, of which only the key is used."""
+
+    role: str
+    id: str
+    csr: str
+
+
+class Grant(msgspec.Struct, frozen=True, tag="grant"):
+    """The certificates in PEM, and the id of the zone."""
+
+    certificate: str
+    authority: str
+    zone: str
+
+
+class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
+    """A NanoError on its way; `field` names the member of the request that is wrong, if one is."""
+
+    code: str
+    message: str
+    field: str = ""
+
+
+_ANSWER: msgspec.json.Decoder[Grant | Refusal] = msgspec.json.Decoder(Grant | Refusal)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def decode_request(line: bytes) -> Request:
+    """The request in a line; `Invalid` names the field that is wrong."""
+    try:
+        return msgspec.json.decode(line, type=Request)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # msgspec lets the latter through
+        found = _FIELD.search(str(error))
+        field = found[1] if found else "request"
+        raise Invalid(field, f"the enrolment request cannot be read: {error}") from error
+
+
+def answer(authority: Authority, line: bytes, now: datetime) -> bytes:
+    """The line that answers `line`; whatever is in it, an answer comes back."""
+    try:
+        request = decode_request(line)
+        peer = _peer_of(request)
+        certificate = authority.issue(_signing_request(request.csr), peer, now)
+    except NanoError as error:
+        structlog.get_logger().warning("enrolment.refused", field=error.field, error=error.message)
+        return msgspec.json.encode(Refusal(error.code, error.message, error.field)) + b"\n"
+    structlog.get_logger().info(
+        "enrolment.granted", peer=str(peer), until=str(certificate.not_valid_after_utc)
+    )
+    grant = Grant(_pem(certificate), _pem(authority.certificate), authority.zone.id)
+    return msgspec.json.encode(grant) + b"\n"
+
+
+class EnrolmentServer:
+    """Lets in the services of this host for as long as its context is open."""
+
+    def __init__(self, authority: Authority, socket_path: Path, clock: Clock = utc_now) -> None:
+        self._authority = authority
+        self._path = socket_path
+        self._clock = clock
+        self._jobs = asyncio.TaskGroup()
+        self._room = asyncio.Semaphore(_AT_ONCE)
+
+    async def __aenter__(self) -> Self:
+        self._listener = listen(self._path, field="enrolment")
+        self._inode = self._path.stat().st_ino
+        await self._jobs.__aenter__()
+        self._accepting = self._jobs.create_task(self._accept(), name="enrolment")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._accepting.cancel()
+        try:
+            if kind is asyncio.CancelledError:  # perhaps by the group itself, because a job failed
+                await self._jobs.__aexit__(kind, error, trace)
+            else:
+                await self._jobs.__aexit__(None, None, None)
+        finally:
+            self._listener.close()
+            with contextlib.suppress(FileNotFoundError):
+                if self._path.stat().st_ino == self._inode:  # a successor may have put its own there
+                    self._path.unlink()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._room.acquire()
+            try:
+                connection, _ = await loop.sock_accept(self._listener)
+            except OSError as error:
+                if error.errno not in _NO_RESOURCES:
+                    raise
+                self._room.release()
+                structlog.get_logger().warning("enrolment.waits", error=str(error))
+                await asyncio.sleep(1.0)  # descriptors come back when others close theirs
+                continue
+            self._jobs.create_task(self._serve(connection), name="enrolment request")
+
+    async def _serve(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            with connection, contextlib.suppress(TimeoutError, OSError):  # a client that left asks again
+                async with asyncio.timeout(PATIENCE_S):
+                    await loop.sock_sendall(connection, await self._answer(connection))
+        finally:
+            self._room.release()
+
+    async def _answer(self, connection: socket.socket) -> bytes:
+        connection.setblocking(False)
+        line = await read_line(connection)  # also a stranger's: closed over unread bytes, the answer is lost
+        uid = other_uid(connection)
+        if not may_open(uid):
+            structlog.get_logger().warning("enrolment.stranger", uid=uid)
+            refusal = Refusal(Forbidden.code, f"user {uid} may not enrol: run the service as root")
+            return msgspec.json.encode(refusal) + b"\n"
+        return answer(self._authority, line, self._clock())
+
+
+async def enrol(
+    socket_path: Path,
+    role: Role,
+    id: str,  # noqa: A002 - the word of Identity
+    folder: Path,
+    *,
+    clock: Clock = utc_now,
+    stopping: asyncio.Event | None = None,
+) -> Identity:
+    """The identity kept in `folder`, fresh from the scheduler if that is there now, else as it was.
+
+    With nothing valid in the folder it waits for the scheduler, in whatever order the services start;
+    `Cancelled` once `stopping` is set. `Forbidden`, `Invalid`, `Untrusted`: the scheduler refused, or is a
+    stranger.
+    """
+    client = _Client(socket_path, Peer(role, names.plain("id", id)), folder)
+    kept = client.folder.kept(clock())
+    if kept is None:
+        grant = await client.ask_until_answered(_STARTING_PAUSE_S, stopping or asyncio.Event())
+        return client.keep(grant, clock())
+    try:
+        return client.keep(await client.ask(), clock())
+    except Unreachable:
+        structlog.get_logger().info("enrolment.kept", peer=str(kept.peer), zone=kept.zone)
+        return kept
+
+
+async def renewals(
+    socket_path: Path, identity: Identity, *, clock: Clock = utc_now
+) -> AsyncIterator[Identity]:
+    """Yields `identity` again with a new certificate, each time from a day before the old one's end.
+
+    Key and files keep their names. `Stale` when the scheduler is of another zone than the identity, which is
+    looked at once at the start and at each renewal: the zone was made anew; start again to enrol in that.
+    """
+    client = _Client(socket_path, identity.peer, identity.certificate_file.parent)
+    never = asyncio.Event()
+    while True:
+        grant = await client.ask_until_answered(_RUNNING_PAUSE_S, never)
+        if grant.zone != identity.zone:
+            raise Stale(
+                f"the scheduler here is of zone {grant.zone}, {identity.peer} of {identity.zone}: the zone "
+                "was made anew; start the service again",
+                subject=str(identity.peer),
+            )
+        if client.folder.left_s(clock()) <= 0:
+            identity = client.keep(grant, clock())
+            structlog.get_logger().info("identity.renewed", peer=str(identity.peer))
+            yield identity
+        while (left_s := client.folder.left_s(clock())) > 0:  # noqa: ASYNC110 - calendar
+            await asyncio.sleep(min(_LOOK_S, left_s))
+
+
+class _Client:
+    """One service's side of enrolment: its folder, and its questions to the scheduler."""
+
+    def __init__(self, socket_path: Path, peer: Peer, folder: Path) -> None:
+        self._path = socket_path
+        self._peer = peer
+        self.folder = IdentityFolder(folder, peer)
+
+    def keep(self, grant: Grant, now: datetime) -> Identity:
+        return self.folder.keep(grant.certificate, grant.authority, now)
+
+    async def ask_until_answered(self, longest_pause_s: float, stopping: asyncio.Event) -> Grant:
+        """Asks until the scheduler is there; says so once in the log; `Cancelled` when `stopping` is set."""
+        pause_s = 0.0
+        while True:
+            try:
+                return await self.ask()
+            except Unreachable as error:
+                if not pause_s:
+                    structlog.get_logger().info("enrolment.waits", peer=str(self._peer), why=error.message)
+            pause_s = min(max(_FIRST_PAUSE_S, pause_s * 2), longest_pause_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), pause_s)
+            if stopping.is_set():
+                raise Cancelled(f"stopped before {self._peer} was enrolled", subject=str(self._peer))
+
+    async def ask(self) -> Grant:
+        """One question, one answer. `Unreachable`: nobody answers now; else the error of the refusal."""
+        check_path(self._path, field="enrolment")
+        loop = asyncio.get_running_loop()
+        line = (
+            msgspec.json.encode(Request(self._peer.role, self._peer.id, self.folder.signing_request()))
+            + b"\n"
+        )
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+            connection.setblocking(False)
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await loop.sock_connect(connection, os.fspath(self._path))
+                    if not may_open(other_uid(connection)):
+                        raise Untrusted(f"{self._path} is served by a stranger: look who made it")
+                    await loop.sock_sendall(connection, line)
+                    said = await read_line(connection)
+            except PermissionError as error:
+                raise Forbidden(f"{self._path} may not be opened: run the service as root") from error
+            except (OSError, TimeoutError) as error:
+                raise Unreachable(f"no scheduler answers at {self._path}: {error or 'too slow'}") from error
+        return _granted(said)
+
+
+def _peer_of(request: Request) -> Peer:
+    if request.role not in ENROLLED:
+        roles = ", ".join(sorted(ENROLLED))
+        raise Invalid("role", f"role is {request.role[:64]!r}: enrolled here are {roles}")
+    return Peer(Role(request.role), names.plain("id", request.id))
+
+
+def _signing_request(pem: str) -> x509.CertificateSigningRequest:
+    try:
+        return x509.load_pem_x509_csr(pem.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Invalid("csr", f"csr is no signing request in PEM: {error}") from error
+
+
+def _granted(line: bytes) -> Grant:
+    if not line.endswith(b"\n"):
+        raise Unreachable("the scheduler went away within its answer")
+    try:
+        said = _ANSWER.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"the scheduler's answer cannot be read: {error}; are both of one version?") from error
+    if isinstance(said, Refusal):
+        raise from_code(said.code, said.message, field=said.field)
+    return said
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()

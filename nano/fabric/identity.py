@@ -1,0 +1,174 @@
+"""Who a peer is, and how its certificate proves it.
+
+A certificate of the zone names its owner twice: the URI `nano://<zone>/<role>/<id>` is the truth that we
+check, the DNS name beside it is what TLS libraries want to compare with a server name. Neither holds an
+address, so a peer may move. `verify_issued` proves that the zone's authority signed it, `verify_peer` whom it
+names; a link is trusted after both.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from nano.model import names
+from nano.model.errors import Invalid, Untrusted
+from nano.model.peers import Peer, Role
+
+SCHEME = "nano"
+_LABEL_LIMIT = 63  # RFC 1035, 2.3.4
+
+
+class Usage(StrEnum):
+    """In what part of a handshake a certificate was shown."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+_EKU = {Usage.SERVER: ExtendedKeyUsageOID.SERVER_AUTH, Usage.CLIENT: ExtendedKeyUsageOID.CLIENT_AUTH}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A peer's own certificate and key on disk, and the certificate of the authority that it trusts."""
+
+    zone: str
+    role: Role
+    id: str
+    certificate_file: Path
+    key_file: Path
+    ca_file: Path
+
+    @property
+    def peer(self) -> Peer:
+        return Peer(self.role, self.id)
+
+    @property
+    def dns_name(self) -> str:
+        return dns_name(self.zone, self.peer)
+
+
+def dns_name(zone: str, peer: Peer) -> str:
+    """The server name to dial `peer` by: `<id>.<role>.<zone>.nano`, in valid lower-case labels."""
+    return ".".join((_label(peer.id), _label(peer.role), _label(zone), SCHEME))
+
+
+def uri(zone: str, peer: Peer) -> str:
+    """What a certificate says about its owner."""
+    return f"{SCHEME}://{zone}/{peer.role}/{peer.id}"
+
+
+def parse_uri(text: str) -> tuple[str, Peer]:
+    """Zone and peer of a certificate's URI; `Untrusted` when it is none of ours."""
+    scheme, _, path = text.partition("://")
+    try:
+        zone, role, name = path.split("/")
+        found = names.plain("zone", zone), Peer(Role(role), names.plain("id", name))
+    except (ValueError, Invalid) as error:
+        raise _foreign(text) from error
+    if scheme != SCHEME:
+        raise _foreign(text)
+    return found
+
+
+def verify_issued(certificate: x509.Certificate, authority: x509.Certificate) -> None:
+    """Raise `Untrusted` unless `authority` itself signed `certificate`: a zone has no intermediates."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise Untrusted(
+            "the certificate was not signed by this zone's authority: the peer is of another zone, or the "
+            "zone was made anew; enrol the peer again"
+        ) from error
+
+
+def verify_peer(
+    certificate: x509.Certificate,
+    now: datetime,
+    *,
+    zone: str,
+    usage: Usage,
+    expect_role: Role | None = None,
+    expect_id: str | None = None,
+) -> Peer:
+    """The peer that `certificate` names; `Untrusted` if it may not be shown as `usage` in `zone` at `now`.
+
+    `now` is aware. Who signed it is not looked at here: that is `verify_issued`.
+    """
+    found_zone, peer = _named(certificate)
+    if found_zone != zone:
+        raise Untrusted(f"{peer} is of zone {found_zone}, this is zone {zone}", subject=str(peer))
+    _check_time(certificate, now, peer)
+    _check_use(certificate, usage, peer)
+    if expect_role not in {None, peer.role} or expect_id not in {None, peer.id}:
+        expected = f"{expect_role or '*'}/{expect_id or '*'}"
+        raise Untrusted(f"{peer} answered where {expected} was expected", subject=str(peer))
+    return peer
+
+
+def _foreign(text: str) -> Untrusted:
+    return Untrusted(f"the certificate is for {text[:200]!r}: expected {SCHEME}://<zone>/<role>/<id>")
+
+
+def _named(certificate: x509.Certificate) -> tuple[str, Peer]:
+    try:
+        named = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        found = named.get_values_for_type(x509.UniformResourceIdentifier)
+    except (
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+        ValueError,
+    ) as error:
+        raise Untrusted("the certificate names nobody: it has no readable alternative names") from error
+    if len(found) != 1:
+        raise Untrusted(f"the certificate has {len(found)} URIs: a peer's has exactly one")
+    return parse_uri(found[0])
+
+
+def _check_time(certificate: x509.Certificate, now: datetime, peer: Peer) -> None:
+    if now < certificate.not_valid_before_utc:
+        since = certificate.not_valid_before_utc.isoformat()
+        raise Untrusted(
+            f"the certificate of {peer} is valid from {since}, here it is {now.isoformat()}: set the clocks",
+            subject=str(peer),
+        )
+    if now >= certificate.not_valid_after_utc:
+        until = certificate.not_valid_after_utc.isoformat()
+        raise Untrusted(
+            f"the certificate of {peer} ended {until}, here it is {now.isoformat()}: it was not renewed in "
+            "time, or the clocks differ",
+            subject=str(peer),
+        )
+
+
+def _check_use(certificate: x509.Certificate, usage: Usage, peer: Peer) -> None:
+    extensions = certificate.extensions
+    try:
+        uses = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound as error:
+        raise Untrusted(
+            f"the certificate of {peer} does not say what it is for", subject=str(peer)
+        ) from error
+    if _EKU[usage] not in uses:
+        raise Untrusted(f"the certificate of {peer} may not be used as {usage}", subject=str(peer))
+    if constraints.ca:
+        raise Untrusted(f"the certificate of {peer} is an authority's, not a peer's", subject=str(peer))
+
+
+def _label(text: str) -> str:
+    """A valid DNS label for `text`; one that had to be changed ends in a digest, so that two stay two."""
+    lower = text.lower()
+    plain = re.sub(r"[^a-z0-9-]", "-", lower).strip("-")
+    if plain == lower and len(plain) <= _LABEL_LIMIT:
+        return plain
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{plain[: _LABEL_LIMIT - 9].strip('-')}-{digest}".strip("-")

@@ -1,0 +1,191 @@
+"""The links that this process dials: one for each peer and purpose, made when somebody needs it."""
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+
+from nano.fabric import roster_events
+from nano.fabric.credentials import Credentials
+from nano.fabric.directory import Directory
+from nano.fabric.ends import BULK_WINDOWS, CALL_WINDOWS, Dialled, Handlers, Route
+from nano.fabric.link import Link
+from nano.fabric.udp import Address
+from nano.model.errors import NanoError, Unreachable, from_code
+from nano.model.peers import Peer, Role
+
+FIND_S = 5.0
+"""How long a call without a deadline waits for somebody to be found."""
+
+DIAL_S = 3.0
+"""How long one address may take to answer."""
+
+BULK_IDLE_S = 30.0
+"""After how long without a transfer a bulk link is closed."""
+
+PROOF_S = 0.5
+"""How long a peer may take to prove that the old link still reaches it."""
+
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 5.0
+
+
+class Purpose(Enum):
+    CALLS = "calls"
+    BULK = "bulk"
+
+
+_WINDOWS = {Purpose.CALLS: CALL_WINDOWS, Purpose.BULK: BULK_WINDOWS}
+
+MakeHandlers = Callable[[tuple[Peer, Address, Purpose]], Handlers]
+
+
+class Links:
+    """Dials by name, shares what it dialled, dials again when that is gone."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        credentials: Credentials,
+        route: Route,
+        jobs: asyncio.TaskGroup,
+        handlers: MakeHandlers,
+    ) -> None:
+        self._directory = directory
+        self.credentials = credentials
+        """Used for links that begin from now on."""
+        self._route = route
+        self._jobs = jobs
+        self._handlers = handlers
+        self._links: dict[tuple[Peer, Purpose], Link] = {}
+        self._leaving: set[Link] = set()
+        self._attempts: dict[tuple[Peer, Purpose], asyncio.Task[Link | NanoError]] = {}
+        self.gone: set[Peer] = set()
+        """Who left in good order and will say so when it is back: not worth a dial."""
+        self._closed = False
+
+    def all(self) -> list[Link]:
+        return [*self._links.values(), *self._leaving]
+
+    def existing(self, peer: Peer, purpose: Purpose) -> Link | None:
+        return self._links.get((peer, purpose))
+
+    async def get(self, target: Peer | Role, purpose: Purpose) -> Link:
+        """A link to `target` that takes calls. `Unreachable` when there is nobody, or nobody who answers."""
+        peer = await self._find(target)
+        link = self._links.get((peer, purpose))
+        if link is not None and link.takes_calls:
+            return link
+        if self._closed:
+            raise Unreachable("this process is leaving the fabric")
+        return await self._dial(peer, purpose)
+
+    async def keep(self, peer: Peer) -> None:
+        """Hold a link to `peer` for as long as there is an address for it."""
+        pause_s = _FIRST_PAUSE_S
+        while not self._closed and peer not in self.gone and self._directory.look(peer) is not None:
+            try:
+                link = await self.get(peer, Purpose.CALLS)
+            except NanoError:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            else:
+                pause_s = _FIRST_PAUSE_S
+                await link.wait_closed()
+
+    async def prove(self, link: Link) -> None:
+        """Close `link` unless its peer still answers on it."""
+        try:
+            async with asyncio.timeout(PROOF_S):
+                await link.ping()
+        except TimeoutError:
+            link.close(Unreachable(f"{link.peer} is here, but not at the end of this link any more"))
+        except NanoError:
+            return  # it has ended meanwhile
+
+    def drop(self, link: Link) -> None:
+        """The link is over."""
+        self._leaving.discard(link)
+        for key in [key for key, found in self._links.items() if found is link]:
+            del self._links[key]
+
+    def close(self) -> None:
+        self._closed = True
+        for attempt in list(self._attempts.values()):
+            attempt.cancel()
+        for link in self.all():
+            link.close()
+
+    async def _find(self, target: Peer | Role) -> Peer:
+        found = self._directory.look(target)
+        if found is None and self._is_gone(target):
+            raise Unreachable(f"{target} has left the fabric")
+        if found is None:
+            if self._directory.discovery is None:
+                raise Unreachable(f"no address is known for {target}, and there is no discovery to ask")
+            try:
+                async with asyncio.timeout(FIND_S):
+                    found = await self._directory.find(target)
+            except TimeoutError:
+                raise Unreachable(f"{target} was not found within {FIND_S:g} s") from None
+        if self._is_gone(found[0]):
+            raise Unreachable(f"{found[0]} has left the fabric")
+        return found[0]
+
+    def _is_gone(self, target: Peer | Role) -> bool:
+        return target in self.gone
+
+    async def _dial(self, peer: Peer, purpose: Purpose) -> Link:
+        """Join the attempt that is on its way, or begin one. Who gives up waiting leaves it to the others."""
+        key = (peer, purpose)
+        attempt = self._attempts.get(key)
+        if attempt is None:
+            attempt = self._jobs.create_task(self._attempt(peer, purpose), name=f"dial {peer}")
+            self._attempts[key] = attempt
+            attempt.add_done_callback(lambda _: self._attempts.pop(key, None))
+        await asyncio.wait({attempt})
+        if attempt.cancelled():
+            raise Unreachable("this process is leaving the fabric")
+        found = attempt.result()
+        if isinstance(found, NanoError):
+            raise from_code(found.code, found.message, subject=str(peer))
+        return found
+
+    async def _attempt(self, peer: Peer, purpose: Purpose) -> Link | NanoError:
+        """Try each address, best first. A job of the group, so it gives its error instead of raising it."""
+        error: NanoError = Unreachable(f"no address is known for {peer}")
+        for address in self._directory.roster.addresses_of(peer):
+            dialled = Dialled(
+                address,
+                peer,
+                credentials=self.credentials,
+                route=self._route,
+                handlers=self._handlers((peer, address, purpose)),
+                windows=_WINDOWS[purpose],
+            )
+            try:
+                link = await dialled.connect(DIAL_S)
+            except NanoError as failure:
+                error = failure
+                self._directory.tell(roster_events.DialFailed(peer, address))
+            else:
+                self._add(peer, purpose, link)
+                return link
+        return error
+
+    def _add(self, peer: Peer, purpose: Purpose, link: Link) -> None:
+        before = self._links.get((peer, purpose))
+        if before is not None:
+            self._leaving.add(before)
+        self._links[peer, purpose] = link
+        if purpose is Purpose.BULK:
+            self._close_when_idle(link)
+
+    def _close_when_idle(self, link: Link) -> None:
+        if link.error is not None:
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + BULK_IDLE_S if link.calls else link.last_used + BULK_IDLE_S
+        if due <= loop.time():
+            link.close()
+        else:
+            loop.call_at(due, self._close_when_idle, link)

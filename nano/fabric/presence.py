@@ -1,0 +1,61 @@
+"""Doing something with every peer of some roles for as long as it is there.
+
+Most of what a service does with others is a stream that stays open: a watch, outcomes of steps, a cell's
+reports. Such a stream breaks when either side restarts, and is opened anew once the peer is heard again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from nano.fabric.fabric import Fabric
+from nano.fabric.roster_events import News
+from nano.model.errors import NanoError
+from nano.model.peers import Peer, Role
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+CALM_S = 10.0
+"""What held this long had not been failing: the next try comes soon."""
+
+Listen = Callable[[Peer], Awaitable[None]]
+
+_log = structlog.get_logger("nano.fabric")
+
+
+async def while_present(fabric: Fabric, roles: frozenset[Role], listen: Listen) -> None:
+    """Runs `listen` with each peer of `roles`, again whenever it ends; never returns by itself.
+
+    A `NanoError` of `listen` ends that try; anything else is a defect and comes out of here. Between tries
+    is a pause that grows, and which news of the peer cut short.
+    """
+    heard: dict[Peer, asyncio.Event] = {}
+    async with asyncio.TaskGroup() as jobs:
+        async for event in fabric.events():
+            peer, news = event.peer, event.news
+            if peer.role not in roles or news in {News.LOST, News.LEFT, News.SUSPECT}:
+                continue
+            if peer not in heard:
+                heard[peer] = asyncio.Event()
+                jobs.create_task(_keep(peer, listen, heard[peer]), name=f"with {peer}")
+            heard[peer].set()
+
+
+async def _keep(peer: Peer, listen: Listen, heard: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    pause_s = FIRST_PAUSE_S
+    while True:
+        began = loop.time()
+        heard.clear()
+        try:
+            await listen(peer)
+        except NanoError as error:
+            _log.info("peer.stream_ended", peer=str(peer), code=error.code, reason=error.message)
+        if loop.time() - began > CALM_S:
+            pause_s = FIRST_PAUSE_S
+        try:
+            async with asyncio.timeout(pause_s):
+                await heard.wait()
+        except TimeoutError:
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

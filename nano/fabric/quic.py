@@ -1,0 +1,373 @@
+"""The QUIC connection of the fabric: aioquic's, with what a data centre needs and aioquic leaves out.
+
+Everything private of aioquic's QUIC layer that we touch stands in this file, and nowhere else; `h3.py` does
+the same for its HTTP/3. `tests/unit/nano/fabric/test_aioquic_pin.py` pins the version and names each function
+that changed.
+
+What is different from the stock connection, and why:
+
+* **Windows follow consumption.** Stock windows double as data arrives, so a reader that never reads is sent
+  everything. Here the peer may send what fits into a fixed window beyond what the application has consumed.
+* **Only streams that need service are looked at.** Stock code walks all streams for each packet.
+* **The server asks for the client's certificate.** Stock servers ignore `verify_mode`.
+* **Acknowledgements ride on data**, or wait a few milliseconds; a lone ping is answered at once.
+* **Datagrams** that cannot be sent are refused (stock: an oversize one blocks the queue for ever), and the
+  queue is bounded: the oldest goes first, since only the newest sample is of use.
+"""
+
+from collections.abc import Callable, Sequence, ValuesView
+from dataclasses import dataclass
+from typing import Any, cast
+
+from aioquic import tls
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import MAX_STREAM_DATA_FRAME_CAPACITY, NetworkAddress, QuicConnection
+from aioquic.quic.events import ConnectionTerminated
+from aioquic.quic.packet import QuicFrameType
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
+from aioquic.quic.stream import QuicStream
+from cryptography import x509
+
+AIOQUIC_VERSION = "1.7.2"
+
+KIB = 1024
+MIB = 1024 * KIB
+
+DATAGRAM_QUEUE = 256
+"""Datagrams that may wait for the congestion window: half a second of samples of a large cell."""
+
+_DATAGRAM_OVERHEAD = 30
+"""Short header (1), connection id (8), packet number (2), frame type (1), length (2), AEAD tag (16)."""
+
+_ACK_DELAY_S = 0.004
+"""How long an acknowledgement may wait for data to ride on. The peer allows 25 ms (RFC 9000, 18.2)."""
+
+_ACK_PACKETS = 32
+"""Packets after which an acknowledgement goes out though nothing else does."""
+
+# Enum.__hash__ is a Python function, called nine times per packet. Members are singletons: identity does.
+tls.Epoch.__hash__ = object.__hash__  # type: ignore[method-assign]
+
+_ONE_RTT = tls.Epoch.ONE_RTT
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """What a peer may send us beyond what we have consumed, and how many calls it may have open."""
+
+    stream_bytes: int = 256 * KIB
+    connection_bytes: int = 6 * MIB
+    streams: int = 16_384
+
+
+class _Streams(dict[int, QuicStream]):
+    """All streams by id; `values` gives only those whose window may have to grow.
+
+    aioquic asks for the values in one place: to look at each stream's window, for each packet.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.due: set[int] = set()
+
+    def values(self) -> ValuesView[QuicStream]:  # type: ignore[override]
+        self.due &= self.keys()
+        return cast("ValuesView[QuicStream]", [self[stream_id] for stream_id in self.due])
+
+
+class Connection(QuicConnection):
+    """A QUIC connection without I/O: datagrams and time in, events and datagrams out."""
+
+    def __init__(
+        self,
+        configuration: QuicConfiguration,
+        windows: Windows,
+        *,
+        original_destination_connection_id: bytes | None = None,
+    ) -> None:
+        super().__init__(
+            configuration=configuration,
+            original_destination_connection_id=original_destination_connection_id,
+        )
+        self._ack_delay = _ACK_DELAY_S
+        self._unacknowledged = 0
+        self._streams: _Streams = _Streams()
+        self._queued: set[int] = set()
+        self._held: dict[int, int] = {}
+        self._held_total = 0
+        self._windows = windows
+        self._local_max_data.value = self._local_max_data.sent = windows.connection_bytes
+        self._local_max_stream_data_bidi_local = windows.stream_bytes
+        self._local_max_stream_data_bidi_remote = windows.stream_bytes
+        self._local_max_stream_data_uni = windows.stream_bytes
+        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = windows.streams
+
+    @property
+    def is_client(self) -> bool:
+        return self._is_client
+
+    @property
+    def ended(self) -> ConnectionTerminated | None:
+        """Why the connection is over, as soon as that is known.
+
+        aioquic reports a peer's close as an event only after the draining period of three probe timeouts.
+        """
+        return self._close_event
+
+    @property
+    def has_path(self) -> bool:
+        """Whether a valid packet gave us somebody to talk to."""
+        return bool(self._network_paths)
+
+    @property
+    def peer_certificate(self) -> x509.Certificate | None:
+        """What the peer showed. The handshake proves that it has the key; nothing else is checked."""
+        return self.tls._peer_certificate
+
+    @property
+    def free_streams(self) -> int:
+        """Streams that may be opened now. To reset one that was opened beyond the limit kills the link."""
+        return self._remote_max_streams_bidi - self._local_next_stream_id_bidi // 4
+
+    def has_stream(self, stream_id: int) -> bool:
+        return stream_id in self._streams
+
+    def unsent_bytes(self, stream_id: int) -> int:
+        """What was written to the stream and has never been sent."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.sender._buffer_stop - stream.sender.highest_offset
+
+    @property
+    def held_bytes(self) -> int:
+        """What has arrived and was not consumed yet, over all streams."""
+        return self._held_total
+
+    def hold(self, stream_id: int, size_bytes: int) -> None:
+        """The application was given `size_bytes` which it has not consumed: they count against the window."""
+        self._held[stream_id] = self._held.get(stream_id, 0) + size_bytes
+        self._held_total += size_bytes
+
+    def consume(self, stream_id: int, size_bytes: int) -> bool:
+        """The application is done with `size_bytes`; whether the peer should now be told of more room."""
+        if stream_id not in self._held:
+            return False
+        self._held[stream_id] -= size_bytes
+        self._held_total -= size_bytes
+        stream = self._streams.get(stream_id)
+        if stream is not None and self._room_due(stream):
+            self._streams.due.add(stream_id)
+            return True
+        return self._connection_room_due()
+
+    def release(self, stream_id: int) -> bool:
+        """Nobody will consume the rest of this stream; whether the peer should be told of more room."""
+        self._held_total -= self._held.pop(stream_id, 0)
+        return self._connection_room_due()
+
+    def widen(self, windows: Windows) -> None:
+        """Use larger windows from now on: for a link that turned out to carry bulk."""
+        self._windows = windows
+
+    def _target(self, stream: QuicStream) -> int:
+        """Up to which offset the peer may send on a stream."""
+        consumed = stream.receiver.starting_offset() - self._held.get(stream.stream_id or 0, 0)
+        return consumed + self._windows.stream_bytes
+
+    def _room_due(self, stream: QuicStream) -> bool:
+        """Whether the stream's window has grown by a quarter, so that telling it is worth a frame."""
+        receiver = stream.receiver
+        if receiver.is_finished or receiver._final_size is not None or not stream.max_stream_data_local:
+            return False
+        return self._target(stream) - stream.max_stream_data_local >= self._windows.stream_bytes // 4
+
+    def _connection_target(self) -> int:
+        return self._local_max_data.used - self._held_total + self._windows.connection_bytes
+
+    def _connection_room_due(self) -> bool:
+        return self._connection_target() - self._local_max_data.value >= self._windows.connection_bytes // 4
+
+    def _write_connection_limits(self, builder: QuicPacketBuilder, space: Any) -> None:
+        limit = self._local_max_data
+        if self._connection_room_due():
+            limit.value = self._connection_target()
+        used, limit.used = limit.used, 0  # the stock doubling looks at `used`: it must not fire
+        try:
+            super()._write_connection_limits(builder=builder, space=space)
+        finally:
+            limit.used = used
+
+    def _write_stream_limits(self, builder: QuicPacketBuilder, space: Any, stream: QuicStream) -> None:
+        del space
+        if self._room_due(stream):
+            stream.max_stream_data_local = self._target(stream)
+        if stream.max_stream_data_local_sent != stream.max_stream_data_local:
+            frame = builder.start_frame(
+                QuicFrameType.MAX_STREAM_DATA,
+                capacity=MAX_STREAM_DATA_FRAME_CAPACITY,
+                handler=self._on_max_stream_data_delivery,
+                handler_args=(stream,),
+            )
+            frame.push_uint_var(cast("int", stream.stream_id))
+            frame.push_uint_var(stream.max_stream_data_local)
+            stream.max_stream_data_local_sent = stream.max_stream_data_local
+        self._streams.due.discard(cast("int", stream.stream_id))
+
+    def _on_max_stream_data_delivery(self, delivery: QuicDeliveryState, stream: QuicStream) -> None:
+        super()._on_max_stream_data_delivery(delivery, stream)
+        if delivery != QuicDeliveryState.ACKED:
+            self._streams.due.add(cast("int", stream.stream_id))
+
+    def _queue(self, stream: QuicStream) -> None:
+        stream_id = cast("int", stream.stream_id)
+        if stream_id not in self._queued:
+            self._queued.add(stream_id)
+            self._streams_queue.append(stream)
+
+    def _get_or_create_stream(self, frame_type: int, stream_id: int) -> QuicStream:
+        known = self._streams.get(stream_id)
+        if known is None:
+            opened = self._stream_limit(stream_id).used
+            known = super()._get_or_create_stream(frame_type, stream_id)
+            self._queued.update(range(opened * 4 + stream_id % 4, stream_id + 4, 4))
+        else:
+            self._queue(known)
+            if self._room_due(known):  # what HTTP/3 itself consumes is on no one's account
+                self._streams.due.add(stream_id)
+        return known
+
+    def _get_or_create_stream_for_send(self, stream_id: int) -> QuicStream:
+        is_new = stream_id not in self._streams
+        stream = super()._get_or_create_stream_for_send(stream_id)
+        if is_new:
+            self._queued.add(stream_id)
+        else:
+            self._queue(stream)
+        return stream
+
+    def stop_stream(self, stream_id: int, error_code: int) -> None:
+        super().stop_stream(stream_id, error_code)
+        self._queue(self._streams[stream_id])
+
+    def _write_stream_frame(
+        self, builder: QuicPacketBuilder, space: Any, stream: QuicStream, max_offset: int
+    ) -> int:
+        before = len(_handlers(builder))
+        used = super()._write_stream_frame(builder=builder, space=space, stream=stream, max_offset=max_offset)
+        self._watch_delivery(builder, stream, before)
+        return used
+
+    def _write_reset_stream_frame(self, builder: QuicPacketBuilder, stream: QuicStream) -> None:
+        before = len(_handlers(builder))
+        super()._write_reset_stream_frame(builder=builder, stream=stream)
+        self._watch_delivery(builder, stream, before)
+
+    def _write_stop_sending_frame(self, builder: QuicPacketBuilder, stream: QuicStream) -> None:
+        before = len(_handlers(builder))
+        super()._write_stop_sending_frame(builder=builder, stream=stream)
+        self._watch_delivery(builder, stream, before)
+
+    def _watch_delivery(self, builder: QuicPacketBuilder, stream: QuicStream, before: int) -> None:
+        """Have the frame just written report to us, since its loss or arrival may call for service."""
+        handlers = _handlers(builder)
+        if len(handlers) > before:
+            handler, arguments = handlers[-1]
+            handlers[-1] = (self._on_stream_delivery, (stream, handler, *arguments))
+
+    def _on_stream_delivery(
+        self,
+        delivery: QuicDeliveryState,
+        stream: QuicStream,
+        handler: Callable[..., None],
+        *arguments: object,
+    ) -> None:
+        handler(delivery, *arguments)
+        if stream.stream_id in self._streams and _wants_service(stream):
+            self._queue(stream)
+
+    def _write_application(self, builder: QuicPacketBuilder, network_path: Any, now: float) -> None:
+        space = self._spaces[_ONE_RTT]
+        if space.ack_at is not None and space.ack_at > now and self._acknowledge_now():
+            space.ack_at = now
+        try:
+            super()._write_application(builder, network_path, now)
+        finally:
+            self._streams_queue = [stream for stream in self._streams_queue if _wants_service(stream)]
+            self._queued = {cast("int", stream.stream_id) for stream in self._streams_queue}
+
+    def _acknowledge_now(self) -> bool:
+        return (
+            self._unacknowledged >= _ACK_PACKETS
+            or bool(self._datagrams_pending)
+            or any(not stream.sender.buffer_is_empty for stream in self._streams_queue)
+        )
+
+    def _write_ack_frame(self, builder: QuicPacketBuilder, space: Any, now: float) -> None:
+        super()._write_ack_frame(builder=builder, space=space, now=now)
+        self._unacknowledged = 0
+
+    def take(self, data: bytes, address: NetworkAddress, now: float) -> bool:
+        """Receive one datagram. Whether it held a packet that the peer really made: a sign of life."""
+        idle_at = self._close_at
+        waiting = len(self._events)
+        self.receive_datagram(data, address, now)
+        self._unacknowledged += 1
+        space = self._spaces.get(_ONE_RTT)
+        if space is not None and space.ack_at is not None and len(self._events) == waiting:
+            space.ack_at = now  # nothing that anybody will answer: a timer would only be one more wake-up
+        return self._close_at != idle_at  # moved on for each packet whose seal is right
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        if not self._is_client:
+            self.tls._request_client_certificate = True
+
+    def close_untrusted(self, reason: str) -> None:
+        """End the connection as TLS does for a certificate that will not do (alert 42, RFC 8446, 6.2)."""
+        self.close(
+            error_code=_CRYPTO_ERROR + tls.AlertDescription.bad_certificate,
+            frame_type=QuicFrameType.CRYPTO,
+            reason_phrase=reason,
+        )
+
+    @property
+    def datagram_room_bytes(self) -> int:
+        """The largest datagram that can be sent now; 0 when the peer takes none."""
+        offered = self._remote_max_datagram_frame_size
+        if not offered:
+            return 0
+        return max(0, min(offered - 3, self._max_datagram_size - _DATAGRAM_OVERHEAD))
+
+    def offer_datagram(self, data: bytes) -> bool:
+        """Queue a datagram; the oldest gives way when the queue is full. False if it can never be sent."""
+        if len(data) > self.datagram_room_bytes:
+            return False
+        while len(self._datagrams_pending) >= DATAGRAM_QUEUE:
+            self._datagrams_pending.popleft()
+        self.send_datagram_frame(data)
+        return True
+
+
+_CRYPTO_ERROR = 0x100
+
+
+def is_trust_error(error_code: int) -> bool:
+    """Whether a close says that TLS failed (RFC 9000, 20.1)."""
+    return _CRYPTO_ERROR <= error_code < _CRYPTO_ERROR + 0x100
+
+
+def _handlers(builder: QuicPacketBuilder) -> list[tuple[Callable[..., None], Sequence[Any]]]:
+    """Who is told of the fate of the packet that is being built."""
+    packet = builder._packet
+    assert packet is not None  # noqa: S101 - aioquic starts a packet before it writes frames
+    return cast("list[tuple[Callable[..., None], Sequence[Any]]]", packet.delivery_handlers)
+
+
+def _wants_service(stream: QuicStream) -> bool:
+    """Whether the next packet should look at this stream: it is over, or has something it may say."""
+    sender = stream.sender
+    if stream.is_finished or stream.receiver.stop_pending or sender.reset_pending:
+        return True
+    if sender.buffer_is_empty:
+        return False
+    only_the_end = len(sender._pending) == 0
+    return only_the_end or sender.next_offset < stream.max_stream_data_remote or stream.is_blocked

@@ -1,0 +1,174 @@
+"""Answers calls: finds the handler, checks who may call it, says who called, turns errors into statuses.
+
+Handlers are what betterproto2 generates for grpclib, unchanged: grpclib's own request handler reads the
+message, runs the method and sends the answer, on our streams.
+"""
+
+import asyncio
+import binascii
+import contextlib
+import secrets
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+from grpclib.const import Handler as Method
+from grpclib.encoding.base import CodecBase
+from grpclib.events import _DispatchServerEvents
+from grpclib.exceptions import GRPCError
+from grpclib.metadata import decode_metadata, encode_bin_value, encode_grpc_message
+from grpclib.server import Stream as Call
+from grpclib.server import request_handler
+from h2.exceptions import StreamClosedError
+
+from nano.fabric.caller import TASK_HEADER, TASK_LIMIT, Caller, answering
+from nano.fabric.link import Link
+from nano.fabric.status import DETAIL_TRAILER, detail_of, message_of, status_of
+from nano.fabric.stream import Headers, Stream
+from nano.model.errors import Exhausted, Forbidden, Internal, Invalid, NanoError
+from nano.model.peers import Peer, Role
+
+if TYPE_CHECKING:
+    from grpclib._typing import IServable
+
+CALL_LIMIT = 20_000
+"""Calls that may be open at one server. Beyond it a call is refused at once rather than queued."""
+
+_RETRY_AFTER_S = 1.0
+
+_log = structlog.get_logger("nano.fabric")
+
+Roles = Mapping[str, frozenset[Role]]
+"""Which roles may call a method, by its full name: `/nano.v1.Scheduler/CreateInstance`."""
+
+
+class CallServer:
+    """All handlers of one process."""
+
+    def __init__(self, jobs: asyncio.TaskGroup, codec: CodecBase) -> None:
+        self._jobs = jobs
+        self._codec = codec
+        self._methods: dict[str, Method] = {}
+        self._dispatch = _DispatchServerEvents()
+        self._open = 0
+        self._idle: asyncio.Future[None] | None = None
+
+    def add(self, handlers: "Collection[IServable]", roles: Roles) -> None:
+        """Serve `handlers` from now on. A row of `roles` for a method that none of them has is `Invalid`."""
+        found = {name: method for handler in handlers for name, method in handler.__mapping__().items()}
+        unknown = sorted(roles.keys() - found.keys())
+        if unknown:
+            raise Invalid("roles", f"the role table names methods that no handler has: {', '.join(unknown)}")
+        for name, method in found.items():
+            self._methods[name] = _guarded(name, method, roles.get(name, frozenset()))
+
+    def accept(self, link: Link, stream: Stream, headers: Headers) -> None:
+        """Start to answer one request; its job ends with the stream released, whatever happens."""
+        job = self._jobs.create_task(self._answer(stream, headers), name=dict(headers).get(":path", "call"))
+        stream.job = job
+        self._open += 1
+        job.add_done_callback(lambda _: self._done(link, stream))
+
+    def _done(self, link: Link, stream: Stream) -> None:
+        self._open -= 1
+        link.release(stream)
+        if not self._open and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    async def idle(self) -> None:
+        """Return when no call is open."""
+        while self._open:
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
+
+    async def _answer(self, stream: Stream, headers: Headers) -> None:
+        error = _flaw(headers)
+        if error is None and self._open > CALL_LIMIT:
+            error = Exhausted(
+                f"{CALL_LIMIT} calls are open here: try again later", retry_after_s=_RETRY_AFTER_S
+            )
+        if error is not None:
+            await _refuse(stream, error)
+            return
+        await request_handler(
+            self._methods,
+            cast("Any", stream),
+            headers,
+            self._codec,
+            None,
+            self._dispatch,
+            _released_elsewhere,
+        )
+
+
+def _released_elsewhere() -> None:
+    """`CallServer.accept` releases the stream, also when the job was cancelled before it began."""
+
+
+def _flaw(headers: Headers) -> NanoError | None:
+    """What grpclib would stumble over, as the error to answer with."""
+    if ":path" not in dict(headers):
+        return Invalid(":path", "the request has no path")
+    try:
+        decode_metadata(headers)
+    except (ValueError, binascii.Error) as error:
+        return Invalid("metadata", f"the metadata cannot be read: {error}")
+    return None
+
+
+async def _refuse(stream: Stream, error: NanoError) -> None:
+    """Answer without a handler, trailers only."""
+    headers = [
+        (":status", "200"),
+        ("grpc-status", str(status_of(error).value)),
+        ("grpc-message", encode_grpc_message(message_of(error))),
+        (DETAIL_TRAILER, encode_bin_value(detail_of(error)).decode("ascii")),
+    ]
+    with contextlib.suppress(StreamClosedError):
+        await stream.send_headers(headers, end_stream=True)
+
+
+def _guarded(name: str, method: Method, roles: frozenset[Role]) -> Method:
+    """`method` for callers of `roles` only, with its errors made into statuses."""
+
+    async def answer(call: Call[Any, Any]) -> None:
+        try:
+            await _run(name, method, roles, call)
+        except (GRPCError, StreamClosedError, asyncio.CancelledError):
+            raise
+        except NanoError as error:
+            await _fail(call, error)
+        except Exception as error:  # noqa: BLE001 - a handler's defect must become a status, whatever it is
+            await _fail(call, _logged(name, call, error))
+
+    return Method(answer, method.cardinality, method.request_type, method.reply_type)
+
+
+async def _run(name: str, method: Method, roles: frozenset[Role], call: Call[Any, Any]) -> None:
+    peer = cast("Peer", call.peer)
+    if peer.role not in roles:
+        raise Forbidden(f"{peer} may not call {name}", subject=str(peer))
+    task = "" if call.metadata is None else str(call.metadata.get(TASK_HEADER, ""))[:TASK_LIMIT]
+    with answering(Caller(peer, call.deadline, task)):
+        await method.func(call)
+
+
+async def _fail(call: Call[Any, Any], error: NanoError) -> None:
+    try:
+        await call.send_trailing_metadata(
+            status=status_of(error),
+            status_message=message_of(error),
+            metadata={DETAIL_TRAILER: detail_of(error)},
+        )
+    except StreamClosedError:
+        return  # nobody waits for the answer any more
+
+
+def _logged(name: str, call: Call[Any, Any], error: Exception) -> Internal:
+    """Write down a defect once, and give the caller the id to find it by."""
+    correlation = secrets.token_hex(6)
+    _log.error("call.failed", method=name, peer=str(call.peer), correlation=correlation, exc_info=error)
+    return Internal(
+        f"{name} failed by a defect of ours: it is in the log of this service as {correlation}",
+        subject=correlation,
+    )

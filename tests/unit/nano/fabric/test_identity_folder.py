@@ -1,0 +1,90 @@
+"""A service's own folder: what is believed of it after a crash, a copy, or a year."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from nano.fabric.authority import LIFETIME, Authority
+from nano.fabric.identity_folder import RENEWED_BEFORE, IdentityFolder
+from nano.model.errors import Untrusted
+from nano.model.peers import Peer, Role
+from tests.support.certificates import make_zone
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+GATEWAY = Peer(Role.GATEWAY, "main")
+
+
+def pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
+def granted(zone: Authority, folder: IdentityFolder, peer: Peer = GATEWAY) -> tuple[str, str]:
+    request = x509.load_pem_x509_csr(folder.signing_request().encode())
+    return pem(zone.issue(request, peer, NOW)), pem(zone.certificate)
+
+
+def filled(tmp_path: Path) -> tuple[Authority, IdentityFolder]:
+    zone = make_zone(tmp_path / "zone", now=NOW)
+    folder = IdentityFolder(tmp_path / "own", GATEWAY)
+    folder.keep(*granted(zone, folder), NOW)
+    return zone, folder
+
+
+def test_what_was_kept_is_found_again_with_the_same_key(tmp_path: Path) -> None:
+    zone, folder = filled(tmp_path)
+    key = (tmp_path / "own" / "key.pem").read_bytes()
+    found = IdentityFolder(tmp_path / "own", GATEWAY).kept(NOW)
+    assert found is not None
+    assert (found.zone, found.peer) == (zone.zone.id, GATEWAY)
+    folder.keep(*granted(zone, folder), NOW)
+    assert found.key_file.read_bytes() == key
+    assert found.key_file.stat().st_mode & 0o777 == 0o600
+    assert found.key_file.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_certificate_is_renewed_from_a_day_before_its_end(tmp_path: Path) -> None:
+    _, folder = filled(tmp_path)
+    due = NOW + LIFETIME - RENEWED_BEFORE
+    assert folder.left_s(due - timedelta(seconds=1)) == 1
+    assert folder.left_s(due) == 0
+    assert folder.kept(due) is not None
+    assert folder.kept(NOW + LIFETIME) is None
+
+
+@pytest.mark.parametrize("file", ["key.pem", "certificate.pem", "ca.pem"])
+@pytest.mark.parametrize("content", [None, b"", b"\xff\x00", b"-----BEGIN CERTIFICATE-----\n"])
+def test_with_a_file_missing_or_torn_nothing_is_kept_and_enrolment_mends_it(
+    tmp_path: Path, file: str, content: bytes | None
+) -> None:
+    zone, folder = filled(tmp_path)
+    (tmp_path / "own" / file).unlink()
+    if content is not None:
+        (tmp_path / "own" / file).write_bytes(content)
+    assert folder.kept(NOW) is None
+    folder.keep(*granted(zone, folder), NOW)
+    assert folder.kept(NOW) is not None
+
+
+def test_torn_between_two_zones_nothing_is_kept(tmp_path: Path) -> None:
+    _, folder = filled(tmp_path)
+    other = make_zone(tmp_path / "other", now=NOW)
+    (tmp_path / "own" / "ca.pem").write_text(pem(other.certificate))
+    assert folder.kept(NOW) is None
+
+
+def test_a_grant_for_another_peer_or_key_is_not_kept(tmp_path: Path) -> None:
+    zone, folder = filled(tmp_path)
+    before = (tmp_path / "own" / "certificate.pem").read_bytes()
+    with pytest.raises(Untrusted):
+        folder.keep(*granted(zone, folder, Peer(Role.GATEWAY, "other")), NOW)
+    with pytest.raises(Untrusted, match="another key"):
+        folder.keep(*granted(zone, IdentityFolder(tmp_path / "elsewhere", GATEWAY)), NOW)
+    assert (tmp_path / "own" / "certificate.pem").read_bytes() == before
+
+
+def test_a_folder_copied_to_another_service_is_not_its_identity(tmp_path: Path) -> None:
+    filled(tmp_path)
+    assert IdentityFolder(tmp_path / "own", Peer(Role.CELL, "main")).kept(NOW) is None
