@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -45,8 +46,17 @@ REQUESTED = {Option.REQUESTED_ADDRESS: ADDRESS.packed}
 SERVER_ID = {Option.SERVER_ID: SERVER.address.packed}
 
 
-def saying(kind: Kind, options: Mapping[Option, bytes] | None = None, **fields: object) -> Message:
-    return replace(Message(Op.REQUEST, kind, 42, MAC, options={**(options or {})}), **fields)  # type: ignore[arg-type]
+def saying(kind: Kind, options: Mapping[Option, bytes] | None = None, **fields: Any) -> Message:
+    return replace(
+        Message(
+            Op.REQUEST,
+            kind,
+            42,
+            MAC,
+            options={int(number): value for number, value in (options or {}).items()},
+        ),
+        **fields,
+    )
 
 
 def tell(message: Message, entry: Entry = ENTRY, sender: str = MAC, now_ms: int = NOW_MS) -> Turn:
