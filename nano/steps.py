@@ -3,7 +3,6 @@
 Between `nano.saga`, which knows model types only, and the contract `nano.v1.Steps`.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from nano import wire
@@ -104,5 +103,4 @@ async def hear_outcomes(fabric: Fabric, engine: Engine, roles: frozenset[Role]) 
         finally:
             engine.peer_down(peer)
 
-    async with asyncio.TaskGroup() as jobs:
-        await while_present(fabric, roles, listen, jobs)
+    await while_present(fabric, roles, listen)

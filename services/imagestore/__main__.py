@@ -6,8 +6,7 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from nano.fabric.enrolment import enrol
-from nano.fabric.fabric import Fabric
+from nano.joining import joined
 from nano.model.action import PinImage
 from nano.model.peers import Role
 from nano.saga.callee import Callee
@@ -26,24 +25,35 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def offer(callee: Callee) -> None:
+    """Have `callee` take the steps that are the image store's own."""
+    callee.immediate(
+        PinImage,
+        do=lambda action, book: book.pin(action),
+        undo=lambda _action, _result, book: book.unpin(errand.get().task),
+    )
+    callee.when_forgotten(lambda task, book: book.unpin(task))
+
+
 async def serve(config: Config, stopping: asyncio.Event) -> None:
     data = Path(config.paths.data)
     async with AsyncExitStack() as up:
         shelf = await up.enter_async_context(Shelf.open(data / "shelf", Catalog))
         files = ImageFiles(data / "images")
         up.callback(files.close)
-        callee = Callee(shelf)
-        callee.immediate(
-            PinImage,
-            do=lambda action, book: book.pin(action),
-            undo=lambda _action, _result, book: book.unpin(errand.get().task),
-        )
-        callee.when_forgotten(lambda task, book: book.unpin(task))
         transfer = Transfer(shelf, files, now_ms)
         await transfer.settle()
+        callee = Callee(shelf)
+        offer(callee)
         jobs = await up.enter_async_context(asyncio.TaskGroup())
-        callee_job = jobs.create_task(callee.run(), name="callee")
-        up.callback(callee_job.cancel)
+        up.callback(jobs.create_task(callee.run(), name="callee").cancel)
+        fabric = await up.enter_async_context(
+            joined(config.fabric, Role.IMAGESTORE, config.id, data / "identity", stopping)
+        )
+        fabric.serve([ImageStoreRpc(shelf, transfer, now_ms), StepsRpc(callee)], ROLES | STEP_ROLES)
+        fabric.serve_bulk(transfer, BULK_ROLES)
+        ready()
+        await stopping.wait()
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Pin(msgspec.Struct, frozen=True, tag="image_pinned"):
 
     task: TaskId
     image: ImageId
-    version: int
+    content: Content
 
 
 class Unpin(msgspec.Struct, frozen=True, tag="image_unpinned"):
@@ -71,18 +71,20 @@ class Catalog:
         return found
 
     def content(self, image: ImageId, version: int) -> Content:
-        """What is known of one version that is still there."""
+        """What is known of one version that is still there: the current one, or one that is pinned."""
         found = self.image(image)
-        if found.content is None or found.content.version != version:
-            raise NotFound(f"image {found.name} has no version {version} any more", subject=image)
-        return found.content
+        there = [found.content, *(pin.content for pin in self._pins.values() if pin.image == image)]
+        for content in there:
+            if content is not None and content.version == version:
+                return content
+        raise NotFound(f"image {found.name} has no version {version} any more", subject=image)
 
     def kept(self) -> set[tuple[ImageId, int]]:
         """The versions whose bytes must stay: what is current, and what is pinned."""
         current = {
             (image.id, image.content.version) for image in self.images.values() if image.content is not None
         }
-        return current | {(pin.image, pin.version) for pin in self._pins.values()}
+        return current | {(pin.image, pin.content.version) for pin in self._pins.values()}
 
     # -------------------------------------------------------------- records
 
@@ -134,7 +136,7 @@ class Catalog:
     def next_version(self, image: ImageId) -> int:
         """Never that of bytes that may still lie on disk."""
         known = self.image(image)
-        pinned = [pin.version for pin in self._pins.values() if pin.image == image]
+        pinned = [pin.content.version for pin in self._pins.values() if pin.image == image]
         return max([0 if known.content is None else known.content.version, *pinned]) + 1
 
     def end_upload(self, image: ImageId, content: Content, now_ms: int) -> list[Change]:
@@ -158,7 +160,7 @@ class Catalog:
                 f"image {known.name} has no content yet: upload it first", field="image", subject=known.id
             )
         task = errand.get().task
-        return [Pin(task, known.id, known.content.version)], Pinned(known.content)
+        return [Pin(task, known.id, known.content)], Pinned(known.content)
 
     def unpin(self, task: TaskId) -> Changes:
         return [Unpin(task)] if task in self._pins else []

@@ -147,9 +147,9 @@ class Inventory:
 
     # -------------------------------------------------------------- what cells report
 
-    def cell_seen(self, cell: CellId, *, address: str, now_ms: int, pool: PoolName | None) -> list[Change]:
-        """It is there; a cell never seen before goes into `pool`. Unconfirmed until its account comes."""
-        known = self.cells.get(cell, Cell(cell, pool))
+    def cell_seen(self, cell: CellId, address: str, now_ms: int, first_pool: PoolName | None) -> list[Change]:
+        """It is there; one never seen before enters `first_pool`. Unconfirmed until its account comes."""
+        known = self.cells.get(cell, Cell(cell, first_pool if first_pool in self.pools else None))
         return [
             CellPut(
                 replace(known, presence=Presence.ONLINE, confirmed=False, address=address, seen_ms=now_ms)

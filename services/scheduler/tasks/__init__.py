@@ -1,1 +1,9 @@
 """Every task that changes more than one book: one file, one story, each step with its way back."""
+
+from services.scheduler.tasks.create_instance import CREATE_INSTANCE
+from services.scheduler.tasks.delete_instance import DELETE_INSTANCE
+from services.scheduler.tasks.start_instance import START_INSTANCE
+from services.scheduler.tasks.stop_instance import STOP_INSTANCE
+
+SAGAS = (CREATE_INSTANCE, START_INSTANCE, STOP_INSTANCE, DELETE_INSTANCE)
+"""All that the engine must know: a task that was begun is told to its end after any restart."""

@@ -117,8 +117,11 @@ def test_pinned_bytes_stay_through_a_replacement_and_until_the_task_has_ended() 
     assert book.next_version(IMAGE.id) == 2
     applied(book, book.end_upload(IMAGE.id, replace(CONTENT, version=2), 9))
     assert book.kept() == {(IMAGE.id, 1), (IMAGE.id, 2)}
+    assert book.content(IMAGE.id, 1) == CONTENT
     applied(book, book.unpin(TASK))
     assert book.kept() == {(IMAGE.id, 2)}
+    with pytest.raises(NotFound, match="no version 1"):
+        book.content(IMAGE.id, 1)
     assert book.unpin(TASK) == []
     applied(book, book.delete(IMAGE.id, ImageKind.DISK))
     assert book.kept() == set()

@@ -149,8 +149,8 @@ def test_what_an_account_does_not_name_is_off_and_says_why() -> None:
 
 
 def test_a_cell_is_confirmed_by_its_account_and_by_nothing_else() -> None:
-    made = Inventory()
-    made = applied(made, made.cell_seen(CELL.id, address="10.0.0.5", now_ms=1, pool=PoolName("default")))
+    made = applied(Inventory(), [PoolPut(Pool(PoolName("default")))])
+    made = applied(made, made.cell_seen(CELL.id, "10.0.0.5", 1, PoolName("default")))
     assert (made.cell(CELL.id).presence, made.cell(CELL.id).confirmed) == (Presence.ONLINE, False)
     made = applied(made, made.account(CELL.id, "life", CAPABILITIES, [], 2))
     assert made.cell(CELL.id).confirmed
@@ -161,7 +161,7 @@ def test_a_cell_is_confirmed_by_its_account_and_by_nothing_else() -> None:
 
 def test_a_known_cell_keeps_its_pool_when_it_is_seen_again() -> None:
     made = applied(book(), book().remove_cell(PoolName("default"), CELL.id))
-    made = applied(made, made.cell_seen(CELL.id, address="a", now_ms=1, pool=PoolName("default")))
+    made = applied(made, made.cell_seen(CELL.id, "a", 1, PoolName("default")))
     assert made.cell(CELL.id).pool is None
 
 

@@ -1,0 +1,99 @@
+"""Listens to every cell: its full account, its reports, its samples.
+
+A stream that opens begins with the account, so whatever happened while it was not open is known again. What
+comes on it is decided by the book and committed; nothing here remembers anything.
+"""
+
+from collections.abc import Callable
+
+import structlog
+
+from nano import wire
+from nano.contracts.nano import v1
+from nano.fabric.fabric import Fabric
+from nano.fabric.presence import while_present
+from nano.model.errors import NanoError
+from nano.model.ids import CellId, PoolName
+from nano.model.instance import InstanceStatus
+from nano.model.peers import Peer, Role
+from nano.model.pool import Capabilities, Presence
+from nano.shelf import Shelf
+from services.scheduler.inventory import Inventory
+from services.scheduler.samples import Samples
+
+_log = structlog.get_logger("scheduler.cells")
+
+
+class Cells:
+    """The ears of the scheduler."""
+
+    def __init__(
+        self,
+        shelf: Shelf[Inventory],
+        fabric: Fabric,
+        samples: Samples,
+        now_ms: Callable[[], int],
+        first_pool: PoolName | None,
+    ) -> None:
+        """Cells never seen before enter `first_pool`: their certificate says that they may be here."""
+        self._shelf = shelf
+        self._fabric = fabric
+        self._samples = samples
+        self._now_ms = now_ms
+        self._first_pool = first_pool
+
+    async def listen(self) -> None:
+        """Until cancelled."""
+        self._fabric.on_sample(self._sampled)
+        await while_present(self._fabric, frozenset({Role.CELL}), self._listen_to)
+
+    async def _listen_to(self, peer: Peer) -> None:
+        cell = CellId(peer.id)
+        stub = v1.CellHostStub(self._fabric.channel(peer.role, peer.id))
+        presence = Presence.LOST
+        try:
+            async for report in stub.watch(v1.CellWatchRequest()):
+                self._heard(peer, cell, report)
+            presence = Presence.LEFT
+        finally:
+            self._shelf.commit(*self._shelf.book.cell_silent(cell, presence))
+            self._samples.forget(cell)
+
+    def _heard(self, peer: Peer, cell: CellId, report: v1.CellReport) -> None:
+        book = self._shelf.book
+        if report.account is not None:
+            self._shelf.commit(*book.cell_seen(cell, self._host_of(peer), self._now_ms(), self._first_pool))
+            statuses = [
+                wire.incoming(status, InstanceStatus, f"account.statuses[{index}].")
+                for index, status in enumerate(report.account.statuses)
+            ]
+            capabilities = wire.incoming(report.account.capabilities, Capabilities, "account.capabilities.")
+            self._shelf.commit(
+                *book.account(cell, report.account.incarnation, capabilities, statuses, self._now_ms())
+            )
+            _log.info("cell.confirmed", cell=cell, instances=len(statuses), pool=book.cells[cell].pool)
+        elif report.status is not None:
+            self._shelf.commit(*book.reported(cell, wire.incoming(report.status, InstanceStatus, "status.")))
+
+    def _host_of(self, peer: Peer) -> str:
+        address = self._fabric.peers.address_of(peer)
+        return "" if address is None else address[0]
+
+    def _sampled(self, peer: Peer, datagram: bytes) -> None:
+        """A malformed sample is dropped: it may be lost anyway. A cell speaks for itself and its own only."""
+        if peer.role is not Role.CELL:
+            return
+        try:
+            samples = wire.usages(wire.decode(v1.Usages, datagram))
+        except NanoError as error:
+            _log.warning("cell.bad_sample", cell=peer.id, reason=error.message)
+            return
+        instances = self._shelf.book.instances
+        self._samples.heard(
+            [
+                sample
+                for sample in samples
+                if sample.subject == peer.id
+                or (sample.subject in instances and instances[sample.subject].cell == peer.id)  # type: ignore[index]
+            ]
+        )
