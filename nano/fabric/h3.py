@@ -68,6 +68,13 @@ class Http3(H3Connection):
         if frame_type == FrameType.HEADERS and stream.frame_size > HEADERS_LIMIT_BYTES:
             raise _ExcessiveLoad(f"a header block of {stream.frame_size} bytes is too large")
 
+    def _check_content_length(self, stream: Any) -> None:
+        """Bulk counts its bodies itself, on their streams.
+
+        aioquic ends the whole connection for one body of another length than announced, and takes the answer to
+        a HEAD for such a body.
+        """
+
     def _handle_control_frame(self, frame_type: int, frame_data: bytes) -> None:
         super()._handle_control_frame(frame_type, frame_data)
         if frame_type == FrameType.GOAWAY:

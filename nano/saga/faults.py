@@ -1,0 +1,35 @@
+"""Errors as they are stored and sent."""
+
+import secrets
+
+import structlog
+
+from nano.model.errors import Internal, NanoError, from_code
+from nano.model.task import Fault
+
+_log = structlog.get_logger(__name__)
+
+
+def fault_of(error: NanoError) -> Fault:
+    return Fault(type(error).code, error.message, error.field, error.subject)
+
+
+def error_of(fault: Fault) -> NanoError:
+    """The error that a stored fault stands for, to be raised again."""
+    return from_code(fault.code, fault.message, field=fault.field, subject=fault.subject)
+
+
+def defect(error: Exception, *, task: str, step: str) -> Fault:
+    """Log an error that nobody expected, once, under an id that the fault carries."""
+    log_id = secrets.token_hex(4)
+    _log.error("saga.defect", log_id=log_id, task=task, step=step, exc_info=error)
+    return Fault(
+        Internal.code,
+        f"step {step} failed by a defect ({type(error).__name__}): see log entry {log_id}",
+        subject=log_id,
+    )
+
+
+def fault_from(error: Exception, *, task: str, step: str) -> Fault:
+    """What any error of a step comes to: an expected one as it is, any other as a defect."""
+    return fault_of(error) if isinstance(error, NanoError) else defect(error, task=task, step=step)

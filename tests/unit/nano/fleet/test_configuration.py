@@ -1,0 +1,43 @@
+import tomllib
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nano.fleet.bridge import Bridge
+from nano.fleet.configuration import SERVICES, toml, write_configuration
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]))
+PLAIN = TEXT | st.integers(-(2**63), 2**63 - 1) | st.booleans()
+KEYS = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
+TABLES = st.recursive(
+    st.dictionaries(KEYS, PLAIN | st.lists(TEXT, max_size=3), max_size=4),
+    lambda inner: st.dictionaries(KEYS, PLAIN | inner, max_size=4),
+    max_leaves=8,
+)
+BRIDGE = Bridge("nano0", IPv4Network("10.57.0.0/24"))
+
+
+@given(TABLES)
+def test_what_is_written_reads_back_the_same(settings: dict[str, Any]) -> None:
+    assert tomllib.loads(toml(settings)) == settings
+
+
+def test_each_process_is_configured_below_the_root_and_on_loopback(tmp_path: Path) -> None:
+    write_configuration(tmp_path, BRIDGE, None)
+    for name in SERVICES:
+        found = tomllib.loads((tmp_path / "config" / f"{name}.toml").read_text())
+        if "fabric" in found:
+            assert found["paths"]["data"].startswith(str(tmp_path))
+            assert found["fabric"]["listen"] == "127.0.0.1"
+            assert found["fabric"]["discovery"]["interfaces"] == ["127.0.0.1"]
+
+
+def test_what_people_edited_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "gateway.toml").write_text("port = 8443\n")
+    write_configuration(tmp_path, BRIDGE, None)
+    assert (tmp_path / "config" / "gateway.toml").read_text() == "port = 8443\n"
+    assert (tmp_path / "config" / "cell.toml").exists()
