@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from nano.model.errors import Invalid, NanoError
+from nano.model.errors import Cancelled, Invalid, NanoError
 
 C = TypeVar("C", bound=msgspec.Struct)
 Serve = Callable[[C, asyncio.Event], Awaitable[None]]
@@ -100,7 +100,11 @@ async def _until_stopped(config: C, serve: Serve[C]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    await serve(config, stopping)
+    try:
+        await serve(config, stopping)
+    except Cancelled:
+        if not stopping.is_set():  # else it gave up what it still waited for, as it was asked to
+            raise
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:

@@ -7,7 +7,8 @@ from grpclib.exceptions import StreamTerminatedError
 from h2.exceptions import StreamClosedError
 
 from nano.fabric.bulk import BulkInfo, error_in, size_in
-from nano.fabric.link import Link, LinkLost
+from nano.fabric.exchanges import LinkLost
+from nano.fabric.link import Link
 from nano.fabric.stream import Headers, Stream
 from nano.model.errors import Corrupt, Unreachable
 
@@ -64,7 +65,7 @@ class BulkClient:
     @contextlib.asynccontextmanager
     async def _request(self, method: str, path: str, extra: Headers, *, end: bool) -> AsyncIterator[Stream]:
         link = await self._connect()
-        stream = link.create_stream()
+        stream = link.exchanges.create_stream()
         head = [(":method", method), (":scheme", "https"), (":authority", self._target), (":path", path)]
         try:
             await stream.send_request([*head, *extra], end_stream=end)
@@ -74,7 +75,7 @@ class BulkClient:
         except (StreamTerminatedError, StreamClosedError) as error:
             raise Unreachable(f"{path} at {self._target} broke off: {error}") from error
         finally:
-            link.release(stream)
+            stream.release()
 
     async def _answer(self, stream: Stream) -> Headers:
         """The head of a successful answer; else the error that it names."""

@@ -45,7 +45,7 @@ class BulkServer:
         job = self._jobs.create_task(self._answer(link, stream, named), name="bulk")
         if named.get(":method") != "PUT":  # who takes a body in hears of its breaking off where it reads
             stream.job = job
-        job.add_done_callback(lambda _: link.release(stream))
+        job.add_done_callback(lambda _: stream.release())
 
     async def _answer(self, link: Link, stream: Stream, headers: dict[str, str]) -> None:
         try:

@@ -16,7 +16,8 @@ from h2.exceptions import StreamClosedError
 from multidict import MultiDict
 
 from nano.fabric.caller import TASK_HEADER, current_task
-from nano.fabric.link import Link, LinkLost
+from nano.fabric.exchanges import LinkLost
+from nano.fabric.link import Link
 from nano.fabric.status import DETAIL_TRAILER, error_of, error_of_grpc
 from nano.model.errors import Corrupt, TimedOut, Unreachable, from_code
 

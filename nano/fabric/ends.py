@@ -62,8 +62,8 @@ def _nothing(*_: object) -> None:
     """Nobody asked to be told."""
 
 
-def _refuse(link: Link, stream: Stream, _: Headers) -> None:
-    link.release(stream)
+def _refuse(_link: Link, stream: Stream, _headers: Headers) -> None:
+    stream.release()
 
 
 class _End:

@@ -210,6 +210,11 @@ class Fabric:
             for peer in self.peers.all(role):
                 self._keep(peer)
 
+    def look_for(self, *roles: Role) -> None:
+        """Ask every peer of `roles` to say that it is here: who came before us announced itself to nobody."""
+        for role in roles:
+            self._directory.ask(role)
+
     # Samples
 
     def send_sample(self, data: bytes) -> int:
@@ -291,11 +296,11 @@ class Fabric:
     def _request(self, link: Link, stream: Stream, headers: Headers) -> None:
         """gRPC says what it is; everything else is a body."""
         if dict(headers).get("content-type", "").startswith("application/grpc"):
-            self._calls.accept(link, stream, headers)
+            self._calls.accept(stream, headers)
         elif self._bulk is not None:
             self._bulk.accept(link, stream, headers)
         else:
-            link.release(stream)
+            stream.release()
 
     def _datagram(self, link: Link, data: bytes) -> None:
         if self._on_sample is None:

@@ -71,8 +71,8 @@ class Http3(H3Connection):
     def _check_content_length(self, stream: Any) -> None:
         """Bulk counts its bodies itself, on their streams.
 
-        aioquic ends the whole connection for one body of another length than announced, and takes the answer to
-        a HEAD for such a body.
+        aioquic ends the whole connection for one body of another length than announced, and takes the answer
+        to a HEAD for such a body.
         """
 
     def _handle_control_frame(self, frame_type: int, frame_data: bytes) -> None:

@@ -5,28 +5,21 @@ in `ends.py`. No thread and no task: datagrams, timers and calls drive it, in th
 """
 
 import asyncio
-import collections
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import structlog
 from aioquic.h3.connection import ErrorCode
-from aioquic.h3.events import DataReceived, H3Event, HeadersReceived
 from aioquic.quic import events as quic_events
 from cryptography import x509
-from grpclib.exceptions import StreamTerminatedError
-from h2.exceptions import StreamClosedError
 
-from nano.fabric.h3 import Http3
+from nano.fabric.exchanges import Exchanges, resolve
 from nano.fabric.liveness import Liveness, Move, Patience
-from nano.fabric.quic import KIB, Connection, is_trust_error
-from nano.fabric.stream import Cancellable, Headers, Stream
+from nano.fabric.quic import Connection, is_trust_error
+from nano.fabric.stream import Headers, Stream
 from nano.fabric.udp import Address, Datagram
-from nano.model.errors import NanoError, Unreachable, Untrusted
+from nano.model.errors import Internal, NanoError, Unreachable, Untrusted
 from nano.model.peers import Peer
-
-SEND_MARK_BYTES = 512 * KIB
-"""Unsent bytes of one stream at which its sender waits."""
 
 _TIMER_SLACK_S = 0.25
 
@@ -60,21 +53,8 @@ class Owner(Protocol):
         """Not any more."""
 
 
-class LinkLost(StreamTerminatedError):
-    """A call ended with its link; `fact` is the reason as the model's error."""
-
-    def __init__(self, fact: NanoError) -> None:
-        super().__init__(str(fact))
-        self.fact = fact
-
-
 class Link:
     """One connection, from its first packet to its end."""
-
-    # counters that grpclib keeps on its connections
-    messages_sent = messages_received = streams_started = 0
-    last_message_sent: float | None = None
-    last_message_received: float | None = None
 
     def __init__(
         self,
@@ -91,15 +71,11 @@ class Link:
         self._send = send
         self._verify = verify
         self._liveness = Liveness(patience, self._loop.time(), asks=connection.is_client)
-        self._http: Http3 | None = None
-        self._streams: dict[int, Stream] = {}
-        self._senders: dict[int, asyncio.Future[None]] = {}
-        self._slots: collections.deque[asyncio.Future[None]] = collections.deque()
+        self.exchanges = Exchanges(connection, self)
         self._timer: asyncio.TimerHandle | None = None
         self._flush_handle: asyncio.Handle | None = None
         self._pings: dict[int, asyncio.Future[None]] = {}
         self._peer: Peer | None = None
-        self.last_used = self._loop.time()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self.announced = False
         """Whether the owner told others of this link; it is the owner's own mark."""
@@ -124,7 +100,7 @@ class Link:
     @property
     def takes_calls(self) -> bool:
         """Whether a new call may start here: the link is up and the peer is not about to leave."""
-        return self.is_up and self._http is not None and not self._http.peer_leaves
+        return self.is_up and not self.exchanges.peer_leaves
 
     @property
     def suspected(self) -> bool:
@@ -137,41 +113,19 @@ class Link:
         return address
 
     @property
-    def calls(self) -> int:
-        """Streams that are not released yet."""
-        return len(self._streams)
-
-    @property
     def quic(self) -> Connection:
         return self._quic
-
-    @property
-    def next_silence_at(self) -> float:
-        return self._liveness.next_at
 
     # Driven by the socket
 
     def receive(self, data: bytes, address: Address) -> None:
         """Take one datagram in; `flush` answers a batch of them."""
-        now = self._loop.time()
-        if self._quic.take(data, address, now) and self._liveness.heard(now) and self.is_up:
-            self._owner.link_silent(self, suspected=False)
+        self._guarded(self._receive, data, address)
 
     def flush(self) -> None:
         """Act on what has happened and send what there is to send."""
         self._flush_handle = None
-        if self.error is not None:
-            return
-        while (event := self._quic.next_event()) is not None:
-            self._handle(event)
-        self._transmit()
-        ended = self._quic.ended
-        if ended is not None:
-            self.graceful = _is_graceful(ended)
-            self._end(_reason(ended))
-        else:
-            self._wake()
-            self._arm()
+        self._guarded(self._flush)
 
     def flush_soon(self) -> None:
         """Send at the end of this turn of the loop: what several calls say now goes into one packet."""
@@ -190,9 +144,9 @@ class Link:
 
     async def leave(self) -> None:
         """Ask the peer to start no more calls here, and return when it knows. Open calls go on."""
-        if self._http is None or not self.is_up:
+        if not self.is_up:
             return
-        self._http.leave()
+        self.exchanges.leave()
         try:
             await self.ping()
         except NanoError:
@@ -215,87 +169,16 @@ class Link:
         """Return when the link is over."""
         await asyncio.shield(self._closed)
 
+    def requested(self, stream: Stream, headers: Headers) -> None:
+        """The peer asks for something."""
+        self._owner.request(self, stream, headers)
+
     def send_datagram(self, data: bytes) -> bool:
         """Send `data` if it fits into one packet and the peer takes datagrams; it may be lost on the way."""
         if not self.is_up or not self._quic.offer_datagram(data):
             return False
         self.flush_soon()
         return True
-
-    # Streams
-
-    def create_stream(self, *, wrapper: Cancellable | None = None) -> Stream:
-        return Stream(self, wrapper=wrapper)
-
-    async def open_stream(self, stream: Stream) -> None:
-        """Give `stream` its id, when the peer allows one more."""
-        while self.error is None and self._quic.free_streams <= 0:
-            await self._slot()
-        if self.error is not None:
-            raise LinkLost(self.error)
-        stream.opened(self._quic.get_next_available_stream_id())
-        self._streams[stream.id] = stream
-        self.streams_started += 1
-
-    def send_headers(self, stream: Stream, headers: Headers, *, end: bool) -> None:
-        if self.error is not None or self._http is None:
-            raise StreamClosedError(stream.id)
-        block = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        self._http.send_headers(stream.id, block, end)
-        stream.sent_headers = True
-        stream.sent_end = stream.sent_end or end
-        self.flush_soon()
-
-    async def send_data(self, stream: Stream, data: bytes, *, end: bool) -> None:
-        """Send in parts, each when there is room below the mark."""
-        parts = range(0, len(data), SEND_MARK_BYTES) or (0,)
-        for start in parts:
-            while self._quic.unsent_bytes(stream.id) >= SEND_MARK_BYTES and stream.error is None:
-                await self._room(stream.id)
-            if stream.unwanted:
-                return
-            if stream.error is not None or self._http is None:
-                raise StreamClosedError(stream.id)
-            part = data if len(data) <= SEND_MARK_BYTES else data[start : start + SEND_MARK_BYTES]
-            last = end and start == parts[-1]
-            self._http.send_data(stream.id, part, last)
-            stream.sent_end = stream.sent_end or last
-            self.flush_soon()
-
-    def consumed(self, stream_id: int, size_bytes: int) -> None:
-        """The application took bytes: tell the peer when that makes a difference."""
-        if self._quic.consume(stream_id, size_bytes) and self.error is None:
-            self.flush_soon()
-
-    def reset(self, stream: Stream, code: int = ErrorCode.H3_REQUEST_CANCELLED) -> None:
-        """Break a stream off in both directions, as far as they are still open.
-
-        After the end was sent nothing is reset: it would take back trailers not yet on the wire.
-        """
-        if stream.id < 0 or self.error is not None or not self._quic.has_stream(stream.id):
-            return
-        if not stream.sent_end:
-            stream.sent_end = True
-            self._quic.reset_stream(stream.id, code)
-        if not stream.received_end:
-            stream.received_end = True
-            self._quic.stop_stream(stream.id, code if self._quic.is_client else ErrorCode.H3_NO_ERROR)
-        if self._http is not None:
-            self._http.forget(stream.id)
-        self.flush_soon()
-
-    def release(self, stream: Stream) -> None:
-        """Nobody needs this stream any more: break off what is unfinished, give back what is unread."""
-        if stream.released or stream.id < 0:
-            return
-        stream.released = True
-        self._streams.pop(stream.id, None)
-        if not (stream.sent_end and stream.received_end):
-            self.reset(stream, _CANCELLED if self._quic.is_client else ErrorCode.H3_INTERNAL_ERROR)
-        if self._quic.release(stream.id) and self.error is None:
-            self.flush_soon()
-        self._resolve(self._senders.pop(stream.id, None))
-        self.last_used = self._loop.time()
 
     # grpclib's names
 
@@ -304,16 +187,37 @@ class Link:
         return self
 
     @property
-    def connection(self) -> "Link":
-        return self
-
-    def get_peer(self) -> Peer:
-        return self.peer
-
-    def is_closing(self) -> bool:
-        return self.error is not None
+    def connection(self) -> Exchanges:
+        return self.exchanges
 
     # Events of QUIC
+
+    def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
+        """Run one step. A defect, of ours or of a library, ends this link loudly and harms no other."""
+        if self.error is not None:
+            return
+        try:
+            step(*arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the loop must not go on with half a link
+            _log.error("link.defect", peer=str(self._peer), exc_info=error)
+            self._end(Internal("the link was ended by a defect of ours: see this service's log"))
+
+    def _receive(self, data: bytes, address: Address) -> None:
+        now = self._loop.time()
+        if self._quic.take(data, address, now) and self._liveness.heard(now) and self.is_up:
+            self._owner.link_silent(self, suspected=False)
+
+    def _flush(self) -> None:
+        while (event := self._quic.next_event()) is not None:
+            self._handle(event)
+        self._transmit()
+        ended = self._quic.ended
+        if ended is not None:
+            self.graceful = _is_graceful(ended)
+            self._end(_reason(ended))
+        else:
+            self.exchanges.wake()
+            self._arm()
 
     def _transmit(self) -> None:
         if not self._quic.has_path:
@@ -324,20 +228,18 @@ class Link:
 
     def _handle(self, event: quic_events.QuicEvent) -> None:
         match event:
-            case quic_events.StreamDataReceived():
-                self._http_events(event)
-            case quic_events.StreamReset():
-                self._http_events(event)
-                self._broken_off(event.stream_id, event.error_code)
-            case quic_events.StopSendingReceived():
-                self._http_events(event)
-                self._stopped(event.stream_id, event.error_code)
+            case (
+                quic_events.StreamDataReceived()
+                | quic_events.StreamReset()
+                | quic_events.StopSendingReceived()
+            ) if self._peer is not None:
+                self.exchanges.receive(event)
             case quic_events.DatagramFrameReceived() if self.is_up:
                 self._owner.datagram(self, event.data)
             case quic_events.PingAcknowledged():
-                self._resolve(self._pings.pop(event.uid, None))
+                resolve(self._pings.pop(event.uid, None))
             case quic_events.ProtocolNegotiated():
-                self._http = Http3(self._quic)
+                self.exchanges.begin()
             case quic_events.HandshakeCompleted():
                 self._trust()
             case quic_events.ConnectionIdIssued():
@@ -353,64 +255,6 @@ class Link:
             self._quic.close_untrusted(str(error)[:200])
         else:
             self._owner.link_up(self)
-
-    def _http_events(self, event: quic_events.QuicEvent) -> None:
-        if self._http is None or self._peer is None:
-            return
-        for found in self._http.handle_event(event):
-            self._http_event(found)
-
-    def _http_event(self, event: H3Event) -> None:
-        match event:
-            case DataReceived(data=data, stream_id=stream_id, stream_ended=ended):
-                stream = self._streams.get(stream_id)
-                if stream is None:
-                    return
-                if data:
-                    self._quic.hold(stream_id, len(data))
-                    stream.data_came(data)
-                if ended:
-                    stream.ended()
-            case HeadersReceived(headers=block, stream_id=stream_id, stream_ended=ended):
-                self._headers_came(stream_id, block, ended=ended)
-
-    def _headers_came(self, stream_id: int, block: list[tuple[bytes, bytes]], *, ended: bool) -> None:
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in block]
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            if self._quic.is_client:
-                return  # the rest of an answer that nobody waits for
-            stream = self._streams[stream_id] = Stream(self, stream_id)
-            stream.headers_came(headers, last=ended)
-            self.streams_started += 1
-            self._owner.request(self, stream, headers)
-        elif dict(headers).get(":status", "").startswith("1"):
-            return  # an interim answer (RFC 9110, 15.2)
-        else:
-            stream.headers_came(headers, last=ended)
-        if ended:
-            stream.ended()
-
-    def _broken_off(self, stream_id: int, code: int) -> None:
-        """The peer sends no more on this stream."""
-        stream = self._streams.get(stream_id)
-        if stream is not None and not stream.received_end:
-            stream.received_end = True
-            stream.terminate(StreamTerminatedError(f"the peer broke the stream off (code {code:#x})"))
-            self.reset(stream)
-
-    def _stopped(self, stream_id: int, code: int) -> None:
-        """The peer reads no more on this stream. Without an error it only has no use for the rest."""
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            return
-        stream.sent_end = True  # QUIC answered with a reset already
-        self._resolve(self._senders.pop(stream_id, None))
-        if code == ErrorCode.H3_NO_ERROR:
-            stream.unwanted = True
-            return
-        stream.terminate(StreamTerminatedError(f"the peer gave the stream up (code {code:#x})"))
-        self.reset(stream)
 
     # Timers and waiters
 
@@ -429,13 +273,16 @@ class Link:
 
     def _timed(self) -> None:
         self._timer = None
+        self._guarded(self._look_at_clock)
+        self.flush()
+
+    def _look_at_clock(self) -> None:
         now = self._loop.time()
         quic_at = self._quic.get_timer()
         if quic_at is not None and quic_at <= now:
             self._quic.handle_timer(now=now)
         for move in self._liveness.due(now):
             self._move(move)
-        self.flush()
 
     def _move(self, move: Move) -> None:
         match move:
@@ -446,55 +293,17 @@ class Link:
             case Move.LOST:
                 self.close(Unreachable(f"{self._peer or 'the peer'} has been silent for too long"))
 
-    async def _slot(self) -> None:
-        waiter = self._loop.create_future()
-        self._slots.append(waiter)
-        try:
-            await waiter
-        finally:
-            if waiter in self._slots:
-                self._slots.remove(waiter)
-
-    async def _room(self, stream_id: int) -> None:
-        waiter = self._senders.get(stream_id)
-        if waiter is None:
-            waiter = self._senders[stream_id] = self._loop.create_future()
-        await asyncio.shield(waiter)
-
-    def _wake(self) -> None:
-        for stream_id in [found for found in self._senders if self._has_room(found)]:
-            self._resolve(self._senders.pop(stream_id))
-        free = self._quic.free_streams
-        while self._slots and free > 0:
-            self._resolve(self._slots.popleft())
-            free -= 1
-
-    def _has_room(self, stream_id: int) -> bool:
-        return self._quic.unsent_bytes(stream_id) < SEND_MARK_BYTES // 2
-
     def _end(self, error: NanoError) -> None:
         self.error = error
         for handle in (self._timer, self._flush_handle):
             if handle is not None:
                 handle.cancel()
-        for stream in list(self._streams.values()):
-            if not (stream.received_end and stream.sent_end):
-                stream.terminate(LinkLost(error))
-        for waiter in (*self._senders.values(), *self._slots):
-            self._resolve(waiter)
+        self.exchanges.end(error)
         for ping in self._pings.values():
             if not ping.done():
                 ping.set_exception(error)
-        self._resolve(self._closed)
+        resolve(self._closed)
         self._owner.link_down(self, error)
-
-    @staticmethod
-    def _resolve(waiter: asyncio.Future[None] | None) -> None:
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-
-_CANCELLED = ErrorCode.H3_REQUEST_CANCELLED
 
 
 def _reason(event: quic_events.ConnectionTerminated) -> NanoError:

@@ -184,7 +184,7 @@ class Links:
         if link.error is not None:
             return
         loop = asyncio.get_running_loop()
-        due = loop.time() + BULK_IDLE_S if link.calls else link.last_used + BULK_IDLE_S
+        due = loop.time() + BULK_IDLE_S if link.exchanges else link.exchanges.last_used + BULK_IDLE_S
         if due <= loop.time():
             link.close()
         else:

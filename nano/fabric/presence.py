@@ -31,6 +31,7 @@ async def while_present(fabric: Fabric, roles: frozenset[Role], listen: Listen) 
     is a pause that grows, and which news of the peer cut short.
     """
     heard: dict[Peer, asyncio.Event] = {}
+    fabric.look_for(*roles)
     async with asyncio.TaskGroup() as jobs:
         async for event in fabric.events():
             peer, news = event.peer, event.news

@@ -22,7 +22,6 @@ from grpclib.server import request_handler
 from h2.exceptions import StreamClosedError
 
 from nano.fabric.caller import TASK_HEADER, TASK_LIMIT, Caller, answering
-from nano.fabric.link import Link
 from nano.fabric.status import DETAIL_TRAILER, detail_of, message_of, status_of
 from nano.fabric.stream import Headers, Stream
 from nano.model.errors import Exhausted, Forbidden, Internal, Invalid, NanoError
@@ -62,16 +61,16 @@ class CallServer:
         for name, method in found.items():
             self._methods[name] = _guarded(name, method, roles.get(name, frozenset()))
 
-    def accept(self, link: Link, stream: Stream, headers: Headers) -> None:
+    def accept(self, stream: Stream, headers: Headers) -> None:
         """Start to answer one request; its job ends with the stream released, whatever happens."""
         job = self._jobs.create_task(self._answer(stream, headers), name=dict(headers).get(":path", "call"))
         stream.job = job
         self._open += 1
-        job.add_done_callback(lambda _: self._done(link, stream))
+        job.add_done_callback(lambda _: self._done(stream))
 
-    def _done(self, link: Link, stream: Stream) -> None:
+    def _done(self, stream: Stream) -> None:
         self._open -= 1
-        link.release(stream)
+        stream.release()
         if not self._open and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 

@@ -6,7 +6,6 @@ transfers use the same class without gRPC's framing.
 
 import asyncio
 import collections
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +15,7 @@ from h2.exceptions import StreamClosedError
 from nano.fabric.framing import PREFIX_BYTES, message_size
 
 if TYPE_CHECKING:
-    from nano.fabric.link import Link
+    from nano.fabric.exchanges import Exchanges
 
 Headers = list[tuple[str, str]]
 
@@ -111,12 +110,12 @@ class Inbox:
 
 
 class Stream:
-    """One request on one link. `link` moves it forward as frames come; grpclib, or bulk, drives it."""
+    """One request on one link. Frames that come move it forward; grpclib, or bulk, drives it."""
 
     def __init__(
-        self, link: "Link", stream_id: int | None = None, wrapper: Cancellable | None = None
+        self, exchanges: "Exchanges", stream_id: int | None = None, wrapper: Cancellable | None = None
     ) -> None:
-        self.link = link
+        self.exchanges = exchanges
         self.id = -1
         self.wrapper = wrapper
         self.job: asyncio.Task[None] | None = None
@@ -133,7 +132,7 @@ class Stream:
         if stream_id is not None:
             self.id = stream_id
 
-    # what the link tells us
+    # what the link tells
 
     def opened(self, stream_id: int) -> None:
         self.id = stream_id
@@ -168,12 +167,16 @@ class Stream:
         elif self.job is not None:
             self.job.cancel()
 
+    def release(self) -> None:
+        """Nobody needs the stream any more, finished or not."""
+        self.exchanges.release(self)
+
     async def receive_some(self) -> bytes:
         """The next piece of a body, in whatever size; empty at its end."""
         return await self.inbox.some()
 
     def _consumed(self, size_bytes: int) -> None:
-        self.link.consumed(self.id, size_bytes)
+        self.exchanges.consumed(self.id, size_bytes)
 
     def _change(self) -> None:
         if self._changed is not None and not self._changed.done():
@@ -191,8 +194,8 @@ class Stream:
     # grpclib's names
 
     @property
-    def connection(self) -> "Link":
-        return self.link
+    def connection(self) -> "Exchanges":
+        return self.exchanges
 
     @property
     def _transport(self) -> "Stream":
@@ -210,9 +213,9 @@ class Stream:
         self, headers: Headers, end_stream: bool = False, *, _processor: object = None
     ) -> Callable[[], None]:
         """Open the stream, when the peer allows one more, and send the head; gives what releases it."""
-        await self.link.open_stream(self)
-        self.link.send_headers(self, headers, end=end_stream)
-        return functools.partial(self.link.release, self)
+        await self.exchanges.open_stream(self)
+        self.exchanges.send_headers(self, headers, end=end_stream)
+        return self.release
 
     async def send_headers(self, headers: Headers, end_stream: bool = False) -> None:
         """Send the head of an answer, or its trailers.
@@ -223,7 +226,7 @@ class Stream:
             raise StreamClosedError(self.id)
         if not self.sent_headers and all(name != "content-type" for name, _ in headers):
             headers = [*headers[:1], CONTENT_TYPE, *headers[1:]]
-        self.link.send_headers(self, headers, end=end_stream)
+        self.exchanges.send_headers(self, headers, end=end_stream)
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
         """Send, once there is room. What the peer has no use for any more is dropped: its answer counts."""
@@ -232,7 +235,7 @@ class Stream:
             return
         if self.error is not None:
             raise StreamClosedError(self.id)
-        await self.link.send_data(self, data, end=end_stream)
+        await self.exchanges.send_data(self, data, end=end_stream)
 
     def _raise_if_refused(self) -> None:
         status = dict(self.trailers or ()).get("grpc-status", "0")
@@ -273,4 +276,4 @@ class Stream:
 
     def reset_nowait(self, error_code: object = None) -> None:
         del error_code  # grpclib's are HTTP/2's; ours is always "cancelled"
-        self.link.reset(self)
+        self.exchanges.reset(self)

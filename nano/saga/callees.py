@@ -1,4 +1,4 @@
-"""How the engine reaches the services that its steps act on. Model types only; the fabric's adapter is elsewhere."""
+"""How the engine reaches the services that its steps act on. Model types only: `nano/steps.py` adapts."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -1,7 +1,7 @@
 """The few jobs that carry the calls of all tasks, and the one that watches the clock.
 
-What to send, and what follows from an answer, is decided by the `Desk` (the engine), synchronously. Here is only
-the waiting: for the journal, for the callee, for the time.
+What to send, and what follows from an answer, is decided by the `Desk` (the engine), synchronously. Here is
+only the waiting: for the journal, for the callee, for the time.
 """
 
 import asyncio
@@ -83,7 +83,7 @@ class Couriers:
         self._earlier = asyncio.Event()
 
     def wake(self) -> None:
-        """There is something to send: one idle worker is enough, since each looks for more when it has done."""
+        """There is something to send. One idle worker is enough: each looks for more when it has done."""
         while self._idle:
             idle = self._idle.popleft()
             if not idle.done():

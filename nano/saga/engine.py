@@ -1,8 +1,8 @@
 """The runner of all tasks of one service.
 
-Event-driven: a task that waits is a record in the book and a line in two dictionaries, never a job of the loop.
-Decisions are synchronous; what they change and their mark are one commit. The couriers wait for the journal and
-for the callees, and come back here with what they learned.
+Event-driven: a task that waits is a record in the book and a line in two dictionaries, never a job of the
+loop. Decisions are synchronous; what they change and their mark are one commit. The couriers wait for the
+journal and for the callees, and come back here with what they learned.
 
     async with asyncio.TaskGroup() as jobs:
         engine = Engine(shelf, SAGAS, callees, now_ms=clock)
@@ -108,8 +108,8 @@ class Engine:
     ) -> TaskId:
         """Open a task and do at once what is local; wait for `shelf.durable()` before telling anyone.
 
-        Busy names who holds one of the claims. What the first step refuses, if it is a local one, is raised and
-        nothing has happened. A key that was used before gives the task that it named, or Invalid.
+        Busy names who holds one of the claims. What the first step refuses, if it is a local one, is raised,
+        and nothing has happened. A key that was used before gives the task that it named, or Invalid.
         """
         now_ms = self._now_ms()
         if idempotency and (known := self._tasks.repeated(requester, idempotency, now_ms=now_ms)):
@@ -179,7 +179,7 @@ class Engine:
     # -------------------------------------------------------------- from the fabric
 
     def outcome(self, peer: Peer, outcome: Outcome) -> None:
-        """What a callee says of a step, however late, often or out of order; others' steps are none of its own."""
+        """What a callee says of a step, however late, often or out of order; nothing of others' steps."""
         record = self._tasks.open.get(TaskId(outcome.task))
         awaited = self._mover.awaited(record) if record else None
         if awaited is not None and same_peer(awaited[1], peer):

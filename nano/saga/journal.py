@@ -61,7 +61,7 @@ def _way_on(saga: Saga[Any], record: TaskRecord) -> Move:
 
 
 def _way_back(saga: Saga[Any], record: TaskRecord) -> Move:
-    """The latest step that may have left something. One without undo is passed, save while it may be running."""
+    """The latest step that may have left something; one without undo counts only while it may be running."""
     for index in range(record.ran.bit_length() - 1, -1, -1):
         if not record.ran >> index & 1:
             continue
@@ -71,7 +71,7 @@ def _way_back(saga: Saga[Any], record: TaskRecord) -> Move:
 
 
 def is_withdrawn(saga: Saga[Any], record: TaskRecord, index: int) -> bool:
-    """Whether a step that knows no undo is begun and unanswered: its peer must say whether it still happens."""
+    """Whether a step without undo is begun and unanswered: its peer must say whether it still happens."""
     step = saga.steps[index]
     begun = record.index == index and record.mark in {Mark.BEGUN, Mark.STUCK}
     return begun and not step.can_undo and not isinstance(step, Local)

@@ -1,7 +1,7 @@
 """Which call goes next. Each target has a lane, so that one that is slow or gone holds up nobody else.
 
-Pure: time comes in, and a lane says when it wants to be woken. A call is only the id of a task; what to send is
-read from the task's marks at the moment of sending, so a call that waited for long is never out of date.
+Pure: a lane says when it wants to be woken. A call is only the id of a task; what to send is read from the
+task's marks at the moment of sending, so a call that waited for long is never out of date.
 """
 
 from collections import deque

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from nano.model.action import Outcome, Progress
 
 QUEUE_LIMIT = 4096
-"""Outcomes that may wait for one listener. Beyond that its stream ends: it asks for what is open, and listens anew."""
+"""Outcomes that may wait for one listener. Beyond that its stream ends, and it asks for what is open."""
 
 
 class Listener(AsyncIterator[Outcome]):

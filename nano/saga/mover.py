@@ -1,7 +1,7 @@
 """Moves tasks: makes what follows from the marks, writes it, and takes in what callees say.
 
-All synchronous. A step's change and its mark are one commit; what must be sent is put into a lane, and a courier
-carries it once that commit is durable.
+All synchronous. A step's change and its mark are one commit; what must be sent is put into a lane, and a
+courier carries it once that commit is durable.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -119,9 +119,9 @@ class Mover:
 
     @contextmanager
     def held_up(self, task: TaskId) -> Iterator[None]:
-        """A disk that is full, or behind, refuses what is written inside: the task's move is tried again later.
+        """A disk that is full, or behind, refuses what is written inside: the task moves later.
 
-        Nothing is lost by that, since callees keep what they did until they are told that the task has ended.
+        Nothing is lost by that: callees keep what they did until they are told that the task has ended.
         """
         try:
             yield
@@ -225,7 +225,7 @@ class Mover:
     # -------------------------------------------------------------- what callees say
 
     def answered(self, at: str, outcome: Outcome) -> None:
-        """Take in one outcome, if it is of the step that the task waits for; anything else is late or doubled."""
+        """Take in one outcome, if the task waits for it; anything else is late or doubled."""
         record = self._tasks.open.get(TaskId(outcome.task))
         if record is None:
             return

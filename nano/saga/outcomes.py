@@ -1,7 +1,7 @@
 """What a callee keeps of the steps that others began here: the part of its book that every callee has.
 
-A book embeds it as `outcomes`, passes it the changes it does not know itself, and gives its snapshot along. Each
-record changes in the same commit as what the step did, so that the two can never disagree.
+A book embeds it as `outcomes`, passes it the changes it does not know itself, and gives its snapshot along.
+Each record changes in the same commit as what the step did, so that the two can never disagree.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

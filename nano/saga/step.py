@@ -91,7 +91,7 @@ class Local(Step[N]):
 
 
 class Remote(Step[N]):
-    """A move on another service, begun and not waited for; `to` names the peer, or the role if there is one."""
+    """A move on another service, begun and not waited for; `to` is the peer, or the role of the only one."""
 
     def __init__(self, to: Target | _Peer[N], act: _Act[N], no_undo: str) -> None:
         super().__init__(act.__name__, no_undo)
@@ -132,7 +132,7 @@ def remote(to: Target, *, no_undo: str = "") -> Callable[[_Act[N]], Remote[N]]: 
 @overload
 def remote(to: _Peer[N], *, no_undo: str = "") -> Callable[[_Act[N]], Remote[N]]: ...
 def remote(to: Target | _Peer[N], *, no_undo: str = "") -> Callable[[_Act[N]], Remote[N]]:
-    """Make a remote step of a function `(notes) -> Action`; `to` is a peer, a role, or tells it by the notes."""
+    """Make a remote step of a function `(notes) -> Action`; `to` is a peer, a role, or a look into the notes."""
     return lambda act: Remote(to, act, no_undo)
 
 

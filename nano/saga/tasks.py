@@ -4,8 +4,8 @@ A book embeds it as `tasks`, passes it the changes it does not know itself, and 
 
     case _: self.tasks.apply(change)
 
-Pure, and the same for the live book and the replay. Claims follow from the open tasks, so they are there again
-before anything is served.
+Pure, and the same for the live book and the replay. Claims follow from the open tasks, so they are there
+again before anything is served.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -100,7 +100,7 @@ class Tasks:
         kind: str = "",
         subject: str = "",
     ) -> list[Task]:
-        """Up to `limit` tasks: open ones first, newest first in both groups, from behind the task `after` on."""
+        """Up to `limit` tasks from behind `after` on: open ones first, the newest first in both groups."""
         wanted = frozenset(states)
         found: list[Task] = []
         for record in self._from(after):

@@ -1,4 +1,4 @@
-"""What is due when: one heap for all tasks, since a timer of the loop for each would cost more than the task."""
+"""What is due when: one heap for all tasks, since a timer of the loop for each would cost more than it."""
 
 import heapq
 from collections.abc import Callable

@@ -60,7 +60,7 @@ CALL_TIMEOUT_S = 2.0
 RESTART_S = 0.7
 HELD_S = (0.5, 9.0)
 """How late a held message comes: while its task goes on, and after everything else is over."""
-PATIENCE_S = 600.0
+PATIENCE_S = 120.0
 
 
 class Fate(Enum):
@@ -444,10 +444,13 @@ class World:
         self.messages = 0
 
     async def settled(self) -> None:
-        """Until nothing is open, owed or under way anywhere."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not self.is_quiet():  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0.1)
+        """Until nothing is open, owed or under way anywhere; what does not come to rest is a violation."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not self.is_quiet():  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            self.violations.append(f"not at rest after {PATIENCE_S:.0f} s: {self.holdings()}")
 
     def is_quiet(self) -> bool:
         if self.under_way or not all(node.up for node in self.nodes.values()):
@@ -467,8 +470,10 @@ class World:
     def verdict(self) -> list[str]:
         """What is wrong now that all is quiet: whole or nothing, and nothing left of the way there."""
         tasks = self.desk.shelf.book.tasks
-        state = self.task().state
         found = [*self.violations]
+        if not len(tasks) or tasks.open:
+            return [*found, "the task has not ended"]
+        state = self.task().state
         expected = _WHOLE if (state is TaskState.DONE) is not self.removes else _NOTHING
         for what, held in self.holdings().items():
             if held != expected[what]:

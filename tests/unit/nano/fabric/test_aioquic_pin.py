@@ -1,0 +1,114 @@
+"""What `quic.py` and `h3.py` override or call of aioquic's private parts is still what they were written for.
+
+A failure names the functions that changed: read their differences, adapt the two files, then write the new
+digests here.
+"""
+
+import hashlib
+import importlib.metadata
+import inspect
+import re
+from pathlib import Path
+
+import aioquic.h3.connection
+import aioquic.quic.connection
+import aioquic.quic.packet_builder
+import aioquic.quic.stream
+import aioquic.tls
+import pytest
+
+import nano.fabric
+from nano.fabric.quic import AIOQUIC_VERSION
+
+CONNECTION = aioquic.quic.connection.QuicConnection
+H3 = aioquic.h3.connection.H3Connection
+SENDER = aioquic.quic.stream.QuicStreamSender
+RECEIVER = aioquic.quic.stream.QuicStreamReceiver
+BUILDER = aioquic.quic.packet_builder.QuicPacketBuilder
+
+DIGESTS = {
+    "Context._server_handle_certificate": "8300245453e1",
+    "Context._server_handle_hello": "ce53cc7baafe",
+    "H3Connection.__init__": "dd6af01c0d75",
+    "H3Connection._check_content_length": "17ae3ef636c2",
+    "H3Connection._check_request_or_push_frame_type": "c5c333619fec",
+    "H3Connection._get_local_settings": "6d1ff1ffc258",
+    "H3Connection._get_or_create_stream": "50d703ddbae7",
+    "H3Connection._handle_control_frame": "2a362270311d",
+    "H3Connection._init_connection": "5dbdb7d87fbc",
+    "H3Connection.handle_event": "244473969c52",
+    "QuicConnection.__init__": "81aea715e344",
+    "QuicConnection._close_begin": "d8cdcfd45139",
+    "QuicConnection._close_end": "7e32d95840a6",
+    "QuicConnection._get_or_create_stream": "aee09c84cd0d",
+    "QuicConnection._get_or_create_stream_for_send": "b68479a29862",
+    "QuicConnection._handle_connection_close_frame": "66f05d8258d1",
+    "QuicConnection._handle_datagram_frame": "38fb0c3c9f00",
+    "QuicConnection._initialize": "6a41681e541c",
+    "QuicConnection._on_max_stream_data_delivery": "76e906ea95ee",
+    "QuicConnection._stream_is_discarded": "d4812b696802",
+    "QuicConnection._stream_limit": "32d840c7ec07",
+    "QuicConnection._write_ack_frame": "dc0bde63adda",
+    "QuicConnection._write_application": "c37bf64378f7",
+    "QuicConnection._write_connection_limits": "02c42c5455ae",
+    "QuicConnection._write_datagram_frame": "ec62fd6f1ce2",
+    "QuicConnection._write_reset_stream_frame": "72c28abb1c9b",
+    "QuicConnection._write_stop_sending_frame": "057f50750f9f",
+    "QuicConnection._write_stream_frame": "9bc0be962394",
+    "QuicConnection._write_stream_limits": "398d4a898f7c",
+    "QuicConnection.close": "f24ea1b2912e",
+    "QuicConnection.datagrams_to_send": "f4eb22c8add2",
+    "QuicConnection.get_timer": "07184a05f894",
+    "QuicConnection.receive_datagram": "3c7f29826050",
+    "QuicConnection.reset_stream": "f5a5e1ff5935",
+    "QuicConnection.stop_stream": "c48810656a6b",
+    "QuicPacketBuilder.__init__": "b321fb4eb8ac",
+    "QuicPacketBuilder.start_frame": "53af20167bc2",
+    "QuicStreamReceiver.__init__": "d7dd149186a6",
+    "QuicStreamReceiver.handle_frame": "c54bce9f11e6",
+    "QuicStreamReceiver.handle_reset": "3a2b7a53512a",
+    "QuicStreamReceiver.starting_offset": "5499cbac7273",
+    "QuicStreamSender.__init__": "a049a2be2f28",
+    "QuicStreamSender.get_frame": "c9d68a424b94",
+    "QuicStreamSender.next_offset": "234a09ac8562",
+    "QuicStreamSender.on_data_delivery": "675e1c2812ea",
+    "QuicStreamSender.reset": "76d86e366e8e",
+    "QuicStreamSender.write": "77d188425093",
+}
+
+
+def _digest(function: object) -> str:
+    source = inspect.getsource(function)  # type: ignore[arg-type]
+    return hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
+def test_the_version_is_the_one_that_was_read() -> None:
+    assert importlib.metadata.version("aioquic") == AIOQUIC_VERSION
+
+
+@pytest.mark.parametrize("name", sorted(DIGESTS))
+def test_a_function_that_we_lean_on_has_not_changed(name: str) -> None:
+    kind, _, method = name.partition(".")
+    owner = {
+        "QuicConnection": CONNECTION,
+        "H3Connection": H3,
+        "QuicStreamSender": SENDER,
+        "QuicStreamReceiver": RECEIVER,
+        "QuicPacketBuilder": BUILDER,
+        "Context": aioquic.tls.Context,
+    }[kind]
+    found = getattr(owner, method)
+    function = found.fget if isinstance(found, property) else found
+    assert _digest(function) == DIGESTS[name], f"aioquic changed {name}"
+
+
+def test_private_parts_of_aioquic_are_touched_in_two_files_only() -> None:
+    """Everywhere else a leading underscore after a dot belongs to `self`, or to grpclib in the two adapters."""
+    folder = Path(nano.fabric.__path__[0])
+    private = re.compile(r"(?:quic|connection|_http|stream|endpoint|packet|tls)\._[a-z]\w*")
+    found = {
+        path.name: hits
+        for path in folder.glob("*.py")
+        if path.name not in {"quic.py", "h3.py"} and (hits := private.findall(path.read_text()))
+    }
+    assert found == {}
