@@ -54,7 +54,9 @@ def main() -> int:
         if "--check" in sys.argv[1:]:
             stale = differences(made, CONTRACTS)
             if stale:
-                sys.stderr.write(f"contracts: not made from proto/: {', '.join(stale)}; run ./dev contracts\n")
+                sys.stderr.write(
+                    f"contracts: not as proto/ makes them: {', '.join(stale)}; ./dev contracts\n"
+                )
             return 1 if stale else 0
         shutil.rmtree(CONTRACTS, ignore_errors=True)
         shutil.copytree(made, CONTRACTS)

@@ -99,7 +99,8 @@ def search(client: Client, pool: str = "", owner: str = "") -> list[dict[str, An
     """Every instance that the filters leave, page by page (REST document, section 5)."""
     found: list[dict[str, Any]] = []
     while True:
-        body = {"limit": 100, "offset": len(found), "pool": pool, "owner": owner}
+        whose: dict[str, Any] = {"owner": owner} if owner else {"all": True}
+        body = {"limit": 100, "offset": len(found), "pool": pool, **whose}
         page = client.call("POST", "/search/guests/", body=body).data
         found += page["result"] or []
         if len(found) >= page["total"] or not page["result"]:

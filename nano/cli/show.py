@@ -10,6 +10,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 
 _SIZE = re.compile(r"(?P<number>[0-9]{1,15}(\.[0-9]{1,6})?) ?(?P<unit>[KMGTPkmgtp]?)([iI]?[bB])?")
+_PIPE_COLUMNS = 240
+"""Into a file or a pipe a table is as wide as it needs."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -37,14 +39,14 @@ def parse_size(text: str) -> int:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table, or a line that says there is nothing."""
     shown = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        shown.add_column(column, overflow="fold")
+    for column in columns:  # an id that is cut or folded cannot be copied
+        shown.add_column(column, overflow="fold", no_wrap=column in {"ID", "OF", "NAME"})
     for row in rows:
         shown.add_row(*(str(cell) for cell in row))
-    if shown.row_count:
-        Console().print(shown)
-    else:
-        Console().print(f"no {title}")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPE_COLUMNS)
+    console.print(shown if shown.row_count else f"no {title}")
 
 
 def document(data: Any) -> None:
