@@ -50,9 +50,12 @@ class StepsRpc(v1.StepsBase):
 
     async def outcomes(self, message: v1.OutcomesRequest) -> AsyncIterator[v1.Outcome]:
         outcomes = self._callee.outcomes()  # listens from here on, before we say so
-        yield v1.Outcome()
-        async for known in outcomes:
-            yield wire.outcome_message(known)
+        try:
+            yield v1.Outcome()
+            async for known in outcomes:
+                yield wire.outcome_message(known)
+        finally:
+            self._callee.leave(outcomes)
 
 
 class RemoteCallees:

@@ -5,17 +5,15 @@ import functools
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.packet import QuicPacketType, encode_quic_version_negotiation, pull_quic_header
+from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_version_negotiation
 
 from nano.fabric.credentials import Credentials
 from nano.fabric.identity import Usage, dns_name
 from nano.fabric.link import Link
 from nano.fabric.liveness import Patience
-from nano.fabric.quic import MIB, Connection, Windows
+from nano.fabric.quic import MIB, Connection, Windows, header_of
 from nano.fabric.stream import Headers, Stream
 from nano.fabric.udp import Address, Endpoint, bind
 from nano.model.errors import NanoError, Unreachable
@@ -165,13 +163,21 @@ class Listener(_End):
     """One socket, and all the links that others dialled to it."""
 
     def __init__(
-        self, host: str, port: int, credentials: Credentials, route: Route, handlers: Handlers
+        self,
+        host: str,
+        port: int,
+        *,
+        credentials: Credentials,
+        route: Route,
+        handlers: Handlers,
+        windows: Windows = CALL_WINDOWS,
     ) -> None:
         super().__init__(handlers)
         self.credentials = credentials
         """Used for links that begin from now on: a renewed certificate is put here."""
         self.accepts = True
         self._route = route
+        self._windows = windows
         self._by_id: dict[bytes, Link] = {}
         self._ids: dict[Link, set[bytes]] = {}
         self._touched: dict[Link, None] = {}
@@ -217,9 +223,8 @@ class Listener(_End):
 
     def _find(self, data: bytes, address: Address) -> Link | None:
         """The link that a datagram is for; a new one if it is a proper first datagram."""
-        try:
-            header = pull_quic_header(Buffer(data=data), host_cid_length=_CONNECTION_ID_BYTES)
-        except ValueError:
+        header = header_of(data)
+        if header is None:
             return None
         known = self._by_id.get(header.destination_cid)
         if known is not None:
@@ -238,9 +243,9 @@ class Listener(_End):
             return None
         return self._accept(header.destination_cid, configuration)
 
-    def _offer_versions(self, header: Any, configuration: QuicConfiguration, address: Address) -> None:
+    def _offer_versions(self, header: QuicHeader, configuration: QuicConfiguration, address: Address) -> None:
         """Say which versions we speak (RFC 9000, 6.1); never in answer to such an offer."""
-        if header.packet_type == QuicPacketType.VERSION_NEGOTIATION:
+        if header.packet_type == QuicPacketType.VERSION_NEGOTIATION or header.source_cid is None:
             return
         offer = encode_quic_version_negotiation(
             source_cid=header.destination_cid,
@@ -250,13 +255,12 @@ class Listener(_End):
         self._endpoint.send([(offer, address)])
 
     def _accept(self, connection_id: bytes, configuration: QuicConfiguration) -> Link:
-        connection = Connection(configuration, CALL_WINDOWS, original_destination_connection_id=connection_id)
+        connection = Connection(
+            configuration, self._windows, original_destination_connection_id=connection_id
+        )
         verify = functools.partial(self.credentials.verify, usage=Usage.CLIENT, role=None, name=None)
         link = Link(connection, self, send=self._endpoint.send, verify=verify, patience=self._route.patience)
         self._ids[link] = set()
         for issued in (connection_id, connection.host_cid):
             self.address_issued(link, issued)
         return link
-
-
-_CONNECTION_ID_BYTES = 8

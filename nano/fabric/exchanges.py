@@ -262,9 +262,12 @@ class Exchanges:
         self._slots.append(waiter)
         try:
             await waiter
-        finally:
+        except asyncio.CancelledError:
             if waiter in self._slots:
                 self._slots.remove(waiter)
+            else:
+                self.wake()  # it was given a place and does not take it: that is for the next one
+            raise
 
     async def _room(self, stream_id: int) -> None:
         waiter = self._senders.get(stream_id)

@@ -116,7 +116,9 @@ class Fabric:
         self._closed = False
         credentials = Credentials.load(identity, clock)
         route = Route(config.datagram_bytes, Patience(config.keep_alive_s, config.suspect_s, config.lost_s))
-        self._listener = Listener(config.host, config.port, credentials, route, self._handlers(None))
+        self._listener = Listener(
+            config.host, config.port, credentials=credentials, route=route, handlers=self._handlers(None)
+        )
         self._static = static_addresses(config.peers)
         self._directory = _Directory(self, config, identity, self._listener.address[1])
         self._links = Links(self._directory, credentials, route, jobs, self._handlers)

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aioquic import tls
+from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import MAX_STREAM_DATA_FRAME_CAPACITY, NetworkAddress, QuicConnection
 from aioquic.quic.events import ConnectionTerminated
-from aioquic.quic.packet import QuicFrameType
+from aioquic.quic.packet import QuicFrameType, QuicHeader, pull_quic_header
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
@@ -38,6 +39,9 @@ DATAGRAM_QUEUE = 256
 
 _DATAGRAM_OVERHEAD = 30
 """Short header (1), connection id (8), packet number (2), frame type (1), length (2), AEAD tag (16)."""
+
+_CONNECTION_ID_BYTES = 8
+"""Length of our own ids: aioquic's default."""
 
 _ACK_DELAY_S = 0.004
 """How long an acknowledgement may wait for data to ride on. The peer allows 25 ms (RFC 9000, 18.2)."""
@@ -244,6 +248,10 @@ class Connection(QuicConnection):
             self._queue(stream)
         return stream
 
+    def send_stream_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
+        if data or end_stream:  # HTTP/3 writes the nothing of its unused dynamic tables for each header block
+            super().send_stream_data(stream_id, data, end_stream)
+
     def stop_stream(self, stream_id: int, error_code: int) -> None:
         super().stop_stream(stream_id, error_code)
         self._queue(self._streams[stream_id])
@@ -353,6 +361,14 @@ _CRYPTO_ERROR = 0x100
 def is_trust_error(error_code: int) -> bool:
     """Whether a close says that TLS failed (RFC 9000, 20.1)."""
     return _CRYPTO_ERROR <= error_code < _CRYPTO_ERROR + 0x100
+
+
+def header_of(data: bytes) -> QuicHeader | None:
+    """The head of the first packet in a datagram, which says whose it is; None if it is none."""
+    try:
+        return pull_quic_header(Buffer(data=data), host_cid_length=_CONNECTION_ID_BYTES)
+    except ValueError:
+        return None
 
 
 def _handlers(builder: QuicPacketBuilder) -> list[tuple[Callable[..., None], Sequence[Any]]]:

@@ -204,19 +204,21 @@ class Callee:
 
     async def _work(self, key: Key) -> None:
         """One job: forward if the step is begun, back if it is to be undone, nothing if that is over."""
+        await self._shelf.durable()  # journal before act: a kill from here on must find what was begun
         record = self._record(key)
-        if record is None or not isinstance(handler := self._handler(record.action), Job):
+        if record is None:
             return
         errand.set(Errand(record.task, record.key, self._deadlines.pop(key, 0)))
         if record.progress is Progress.BEGUN:
-            await self._run_job(key, record, handler)
-        elif record.progress is Progress.UNDOING and handler.undo is not None:
-            await self._undo_job(key, record, handler.undo)
+            await self._run_job(key, record)
+        elif record.progress is Progress.UNDOING:
+            await self._undo_job(key, record)
 
-    async def _run_job(self, key: Key, record: OutcomeRecord, handler: Job) -> None:
+    async def _run_job(self, key: Key, record: OutcomeRecord) -> None:
         changes: Changes = ()
         try:
-            changes, result = await handler.run(record.action, lambda percent: self._report(key, percent))
+            run = self._job(record).run
+            changes, result = await run(record.action, lambda percent: self._report(key, percent))
             ended = _with(record, progress=Progress.DONE, result=result)
         except Exception as error:  # noqa: BLE001 - as above
             fault = fault_from(error, task=record.task, step=record.step)
@@ -259,12 +261,11 @@ class Callee:
             errand.reset(before)
         return self._put(_tombstone(record), changes)
 
-    async def _undo_job(
-        self, key: Key, record: OutcomeRecord, undo: Callable[[Any], Awaitable[Changes]]
-    ) -> None:
+    async def _undo_job(self, key: Key, record: OutcomeRecord) -> None:
         changes: Changes = ()
         try:
-            changes = await undo(record.action)
+            undo = self._job(record).undo
+            changes = await undo(record.action) if undo else ()
             ended = _tombstone(record)
         except Exception as error:  # noqa: BLE001 - as above
             fault = fault_from(error, task=record.task, step=record.step)
@@ -298,6 +299,13 @@ class Callee:
 
     def _record(self, key: Key) -> OutcomeRecord | None:
         return self._shelf.book.outcomes.of(key[0]).get(key[1])
+
+    def _job(self, record: OutcomeRecord) -> Job:
+        """How an open step goes on; Unsupported when the version that began it was another one."""
+        handler = self._handler(record.action)
+        if isinstance(handler, Job):
+            return handler
+        raise Unsupported(f"{type(record.action).__name__} is not done by a job here any more")
 
     def _handler(self, action: Action | None) -> Handler:
         handler = self._handlers.get(type(action)) if action is not None else None

@@ -20,7 +20,7 @@ import msgspec
 import structlog
 
 from nano.model.action import Outcome
-from nano.model.errors import Conflict, Corrupt, Exhausted, TimedOut, Unreachable
+from nano.model.errors import Conflict, Corrupt, Exhausted, Exists, TimedOut
 from nano.model.ids import TaskId, new_task_id
 from nano.model.peers import Peer
 from nano.model.task import Fault, Task, TaskState
@@ -28,7 +28,7 @@ from nano.saga.callees import Callees
 from nano.saga.couriers import Ask, Begin, Couriers, Undo
 from nano.saga.journal import Back, Wait
 from nano.saga.lanes import Call, Lanes
-from nano.saga.mover import Limits, Mover, TaskShelf
+from nano.saga.mover import Limits, Mover, TaskShelf, not_there
 from nano.saga.record import (
     Idempotency,
     Mark,
@@ -120,6 +120,8 @@ class Engine:
                 f"{self._limits.open_tasks} tasks are under way: try again later", retry_after_s=5.0
             )
         self._mover.saga(saga.name)
+        if task is not None and self._tasks.knows(task):
+            raise Exists(f"task {task} is there already", field="task", subject=task)
         opened = TaskOpened(
             task=task or new_task_id(),
             kind=saga.name,
@@ -195,12 +197,9 @@ class Engine:
 
     def peer_down(self, peer: Peer) -> None:
         """It is gone: what waits for it waits on, and undos that do are shown as stuck."""
-        fault = Fault(
-            Unreachable.code, f"{peer} is not there; it is asked when it is back", subject=str(peer)
-        )
         for at in (str(peer), str(peer.role)):
             self._lanes.sleep(at)
-            self._mover.show_stuck(at, fault)
+            self._mover.show_stuck(at, not_there(at))
 
     # -------------------------------------------------------------- giving up
 
@@ -260,7 +259,7 @@ class Engine:
             self._mover.refused(self._tasks.open[call.task], fault, begun=isinstance(message, Begin))
 
     def silent(self, at: str, fault: Fault) -> None:
-        if self._lanes.failures(at) == self._limits.stuck_after:
+        if self._lanes.failures(at) >= self._limits.stuck_after:
             self._mover.show_stuck(at, fault)
 
     def forgotten(self, at: str, tasks: Sequence[TaskId]) -> None:

@@ -7,11 +7,12 @@ task's marks at the moment of sending, so a call that waited for long is never o
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
+
 from nano.model.ids import TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, gc=False):
     """Send what the task's marks say now (`ask`: only ask for the outcome), once `revision` is durable."""
 
     at: str
@@ -37,6 +38,8 @@ class _Lane:
     busy: int = 0
     failures: int = 0
     asleep: bool = False
+    gone: bool = False
+    """It is known not to be there: asleep until somebody says that it is back."""
     queued: bool = False
     """It stands in the row of lanes that have something to send."""
 
@@ -108,7 +111,7 @@ class Lanes:
         lane = self._lane(at)
         lane.busy -= 1
         lane.failures = 0
-        lane.asleep = False
+        lane.asleep = lane.gone = False
         self._offer(lane)
 
     def failed(self, call: Call | Forgets) -> float:
@@ -127,12 +130,16 @@ class Lanes:
     def sleep(self, at: str) -> None:
         """The target is known to be gone; `wake` ends it."""
         lane = self._lane(at)
-        lane.asleep = True
+        lane.asleep = lane.gone = True
         lane.failures += 1
+
+    def is_gone(self, at: str) -> bool:
+        lane = self._lanes.get(at)
+        return lane is not None and lane.gone
 
     def wake(self, at: str) -> None:
         lane = self._lane(at)
-        lane.asleep = False
+        lane.asleep = lane.gone = False
         self._offer(lane)
 
     def failures(self, at: str) -> int:

@@ -21,7 +21,7 @@ from nano.saga.couriers import Couriers
 from nano.saga.faults import fault_from
 from nano.saga.journal import Back, Committed, Forward, Move, RolledBack, Wait, next_move
 from nano.saga.lanes import Call, Lanes
-from nano.saga.record import Mark, StepMarked, TaskEnded, TaskRecord
+from nano.saga.record import Mark, StepMarked, TaskEnded, TaskRecord, TaskTurned
 from nano.saga.step import Local, Remote, Saga
 from nano.saga.tasks import Tasks
 from nano.saga.timers import Due
@@ -63,6 +63,13 @@ class Limits:
     """How often in a row a peer must be silent before undos that wait for it are shown as stuck."""
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """What comes next cannot be told: the notes do not fit the saga any more, or a `when` has a defect."""
+
+    fault: Fault
+
+
 class Mover:
     """Takes each task as far as it goes without anybody's answer."""
 
@@ -101,8 +108,12 @@ class Mover:
             )
         return saga
 
-    def next_move(self, record: TaskRecord) -> Move:
-        return next_move(self.saga(record.kind), record)
+    def next_move(self, record: TaskRecord) -> Move | Broken:
+        saga = self.saga(record.kind)
+        try:
+            return next_move(saga, record)
+        except Exception as error:  # noqa: BLE001 - the runner's lawful one: a defect costs its own task only
+            return Broken(fault_from(error, task=record.id, step=record.step))
 
     def awaited(self, record: TaskRecord) -> tuple[int, str] | None:
         """Index and target of the step whose peer has the next word, if it is a peer's."""
@@ -136,9 +147,11 @@ class Mover:
                 if not self._make(record, self.next_move(record)):
                     return
 
-    def _make(self, record: TaskRecord, move: Move) -> bool:
+    def _make(self, record: TaskRecord, move: Move | Broken) -> bool:
         """Make one move; whether the next can follow at once."""
         match move:
+            case Broken(fault):
+                return self._turn(record, fault)
             case Forward(index):
                 return self._forward(record, index)
             case Wait(index):
@@ -161,7 +174,7 @@ class Mover:
                 step.act(notes)  # what it cannot say must fail here, before anything is begun
             else:
                 moved, changes = _local(step).do(notes, self._shelf.book)
-        except Exception as error:  # noqa: BLE001 - the runner's lawful one: a step's defect fails its task only
+        except Exception as error:  # noqa: BLE001 - as above: a step's defect fails its task only
             return self.failed(record, index, fault_from(error, task=record.id, step=step.name))
         if isinstance(step, Local):
             self.mark(record, index, Mark.DONE, *changes, notes=saga.encode(moved))
@@ -195,6 +208,8 @@ class Mover:
                 self.mark(record, index, Mark.ABANDONED)
                 return True
             self.push(at, record.id)
+            if self._lanes.is_gone(at):
+                self.stuck(record, index, not_there(at))
             return False
         try:
             take_back = _local(step).take_back
@@ -204,6 +219,14 @@ class Mover:
             self.later(record.id)
             return False
         self.mark(record, index, Mark.UNDONE, *changes)
+        return True
+
+    def _turn(self, record: TaskRecord, fault: Fault) -> bool:
+        """Nobody can say how it goes on: back, if there is a way back, else a later version must know."""
+        if record.past_pivot:
+            self.later(record.id)
+            return False
+        self._shelf.commit(TaskTurned(record.id, fault))
         return True
 
     def failed(self, record: TaskRecord, index: int, fault: Fault) -> bool:
@@ -217,7 +240,7 @@ class Mover:
     def _end(self, record: TaskRecord, state: TaskState) -> None:
         self._shelf.commit(TaskEnded(record.id, state, self._now_ms()))
         self._tries.pop(record.id, None)
-        for at in {target for _, target in record.at} - self._tasks.dead:
+        for at in sorted(record.peers - self._tasks.dead):
             self._lanes.push_forgets(at)
         self._couriers.wake()
         self._ended(record.id)
@@ -366,6 +389,10 @@ class Mover:
         tries = self._tries[task] = self._tries.get(task, 0) + 1
         delay_s = min(self._limits.backoff_limit_s, self._limits.backoff_s * 2.0 ** min(tries - 1, 32))
         self._couriers.remind(delay_s, Due.TASK, task)
+
+
+def not_there(at: str) -> Fault:
+    return Fault(Unreachable.code, f"{at} is not there: it is asked when it is back", subject=at)
 
 
 def _local(step: Any) -> Local[Any]:

@@ -80,6 +80,11 @@ class TaskRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     def cancellable(self) -> bool:
         return not self.state.ended and not self.past_pivot
 
+    @property
+    def peers(self) -> set[str]:
+        """All targets that have heard of it, or may have."""
+        return {target for _, target in self.at}
+
     def target(self, index: int) -> str | None:
         """Where the step of that index was begun last."""
         return next((target for at, target in reversed(self.at) if at == index), None)

@@ -132,7 +132,7 @@ def remote(to: Target, *, no_undo: str = "") -> Callable[[_Act[N]], Remote[N]]: 
 @overload
 def remote(to: _Peer[N], *, no_undo: str = "") -> Callable[[_Act[N]], Remote[N]]: ...
 def remote(to: Target | _Peer[N], *, no_undo: str = "") -> Callable[[_Act[N]], Remote[N]]:
-    """Make a remote step of a function `(notes) -> Action`; `to` is a peer, a role, or a look into the notes."""
+    """Make a remote step of a function `(notes) -> Action`; `to` may be read from the notes."""
     return lambda act: Remote(to, act, no_undo)
 
 

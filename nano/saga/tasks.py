@@ -88,6 +88,9 @@ class Tasks:
             raise NotFound(f"there is no task {task}, or it ended too long ago", field="task", subject=task)
         return found
 
+    def knows(self, task: TaskId) -> bool:
+        return task in self.open or task in self.ended
+
     def view(self, task: TaskId) -> Task:
         return self._view(self.record(task))
 
@@ -199,7 +202,7 @@ class Tasks:
         record = self.open.pop(change.task)
         self.percent.pop(change.task, None)
         self.claims.release(record.claims, record.id)
-        for at in {target for _, target in record.at} - self.dead:
+        for at in sorted(record.peers - self.dead):
             self.debts.setdefault(at, {})[record.id] = None
         self.ended[record.id] = msgspec.structs.replace(
             record,

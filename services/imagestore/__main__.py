@@ -7,10 +7,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from nano.joining import joined
-from nano.model.action import PinImage
 from nano.model.peers import Role
 from nano.saga.callee import Callee
-from nano.saga.handlers import errand
 from nano.service import ready, run
 from nano.shelf import Shelf
 from nano.steps import STEP_ROLES, StepsRpc
@@ -18,21 +16,12 @@ from services.imagestore.catalog import Catalog
 from services.imagestore.config import Config
 from services.imagestore.files import ImageFiles
 from services.imagestore.rpc import ROLES, ImageStoreRpc
+from services.imagestore.steps import offer
 from services.imagestore.transfer import BULK_ROLES, Transfer
 
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def offer(callee: Callee) -> None:
-    """Have `callee` take the steps that are the image store's own."""
-    callee.immediate(
-        PinImage,
-        do=lambda action, book: book.pin(action),
-        undo=lambda _action, _result, book: book.unpin(errand.get().task),
-    )
-    callee.when_forgotten(lambda task, book: book.unpin(task))
 
 
 async def serve(config: Config, stopping: asyncio.Event) -> None:

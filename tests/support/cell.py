@@ -1,5 +1,6 @@
 """A whole cell in one process: real book, shelf, callee and disks, on the simulated hypervisor."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -24,7 +25,7 @@ from nano.model.address import Binding
 from nano.model.errors import NotFound
 from nano.model.ids import ImageId, InstanceId, TaskId
 from nano.model.image import Content
-from nano.model.instance import InstanceSpec
+from nano.model.instance import InstanceSpec, InstanceStatus, Power
 from nano.saga.callee import Callee
 from nano.shelf import RealDisk, Shelf
 from services.cell.bindings import Bindings
@@ -32,7 +33,6 @@ from services.cell.disks import Backing, Disks
 from services.cell.host import Host
 from services.cell.hypervisor import Machine
 from services.cell.life import live
-from services.cell.observer import Observer
 from services.cell.sim import SimHypervisor, SimSettings
 from services.cell.sim_volumes import SimVolumes
 from tests.support.hypervisor import MIB, binding_of, spec_of
@@ -155,7 +155,6 @@ class CellRig:
     sim: SimHypervisor
     disks: Disks
     bindings: Bindings
-    observer: Observer
     callee: Callee
 
     @property
@@ -188,6 +187,25 @@ class CellRig:
         ):
             await anext(outcomes)
 
+    def status(self) -> InstanceStatus:
+        """Of the one instance."""
+        status = self.book.statuses.of(INSTANCE)
+        assert status is not None
+        return status
+
+    async def until(self, wanted: Callable[[InstanceStatus], bool]) -> InstanceStatus:
+        """The instance's status as soon as it is as wanted."""
+        async with asyncio.timeout(10):
+            cursor = self.shelf.cursor
+            if not wanted(self.status()):
+                async for _ in self.shelf.follow(cursor):
+                    if wanted(self.status()):
+                        break
+        return self.status()
+
+    async def started_by_itself(self) -> InstanceStatus:
+        return await self.until(lambda status: status.power is Power.RUNNING and not self.book.due())
+
     async def made(self, spec: InstanceSpec = SPEC) -> None:
         """The instance, built and stopped."""
         for action in (create(spec), build(spec)):
@@ -201,7 +219,7 @@ class CellRig:
             "volumes": sorted(each.name for each in self.disks.folder.iterdir()),
             "instances": sorted(self.book.instances),
             "bindings": sorted(entry.mac for entry in self.bindings.served),
-            "statuses": [status.instance for status in self.observer.account.statuses],
+            "statuses": [status.instance for status in self.book.statuses],
             "halves": sorted(each.name for each in self.disks.folder.parent.rglob("*.partial")),
         }
         return {kind: names for kind, names in found.items() if names}
@@ -237,7 +255,7 @@ async def cell(
         held = images or HeldImages({IMAGE: SYSTEM})
         disks = Disks(folder / "storage", MarkedVolumes(point), held)
         bindings = Bindings(responder, shelf.book.bound())
-        life = await up.enter_async_context(
+        callee = await up.enter_async_context(
             live(shelf, sim, disks, bindings, boot=boot, now_ms=lambda: now_ms)
         )
-        yield CellRig(shelf, sim, disks, bindings, life.observer, life.callee)
+        yield CellRig(shelf, sim, disks, bindings, callee)

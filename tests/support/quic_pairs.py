@@ -39,9 +39,7 @@ class Pair:
         self.events: dict[Connection, list[QuicEvent]] = {self.client: [], self.server: []}
 
     @classmethod
-    def connected(
-        cls, folder: Path, windows: Windows | None = None, *, datagram_bytes: int = 1200
-    ) -> "Pair":
+    def connected(cls, folder: Path, windows: Windows | None = None, *, datagram_bytes: int = 1200) -> "Pair":
         """A pair of a cell (the server) and a scheduler, after the handshake."""
         zone = make_zone(folder)
         identities = issue(zone, Role.CELL, "c1"), issue(zone, Role.SCHEDULER, "s1")
@@ -79,19 +77,20 @@ class Pair:
         return min((timer for timer in timers if timer < self.now + 20), default=None)
 
     def _pass_datagrams(self, drop: Drop) -> bool:
-        passed = False
+        """One flight of both at once, a millisecond long; whether there was any."""
         ways = ((self.client, self.server, CLIENT), (self.server, self.client, SERVER))
-        for sender, receiver, source in ways:
-            if not sender.has_path:
-                continue
-            for data, _ in sender.datagrams_to_send(now=self.now):
-                passed = True
+        flights = [
+            (receiver, source, sender.datagrams_to_send(now=self.now) if sender.has_path else [])
+            for sender, receiver, source in ways
+        ]
+        self.now += 0.001
+        for receiver, source, flight in flights:
+            for data, _ in flight:
                 self.sent += 1
                 if not drop(self.sent):
-                    receiver.take(data, source, self.now + 0.001)
+                    receiver.take(data, source, self.now)
             self._collect(receiver)
-        self.now += 0.002 if passed else 0.0
-        return passed
+        return any(flight for _, _, flight in flights)
 
     def _collect(self, end: Connection) -> None:
         while (event := end.next_event()) is not None:

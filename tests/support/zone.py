@@ -276,8 +276,7 @@ def _first_start(shelf: Shelf[Inventory], rig: CellRig) -> None:
     shelf.commit(PoolPut(Pool(pool)), *map(TemplatePut, defaults(now_ms())))
     shelf.commit(*shelf.book.cell_seen(CELL, "10.9.8.7", now_ms(), pool))
     can = Capabilities(VirtType.SIMULATED, 8, 32 * GIB, 500 * GIB)
-    account = rig.observer.account
-    shelf.commit(*shelf.book.account(CELL, account.incarnation, can, account.statuses, now_ms()))
+    shelf.commit(*shelf.book.account(CELL, rig.shelf.incarnation, can, [], now_ms()))
 
 
 async def _hear(engine: Engine, peer: Peer, outcomes: AsyncIterator[Outcome]) -> None:
@@ -305,20 +304,20 @@ async def _served(
     folder: Path, gateway: Gateway, credential: Credential, jobs: asyncio.TaskGroup
 ) -> AsyncIterator[httpx.AsyncClient]:
     pair = certificate.files(folder / "tls", [], datetime.now(UTC))
-    listener = bound("127.0.0.1", 0)
-    port = listener.getsockname()[1]
-    serving = server(App(gateway, Keyring([credential])), certificate.context(*pair))
-    answering = jobs.create_task(serving.serve([listener]))
-    await serving.up.wait()
-    trust = ssl.create_default_context(cafile=str(pair[0]))
-    try:
-        async with httpx.AsyncClient(base_url=f"https://127.0.0.1:{port}", verify=trust) as client:
-            yield client
-    finally:
-        gateway.is_stopping = True
-        gateway.bell.ring()
-        serving.stop()
-        await answering
+    with bound("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        serving = server(App(gateway, Keyring([credential])), certificate.context(*pair))
+        answering = jobs.create_task(serving.serve([listener]))
+        await serving.up.wait()
+        trust = ssl.create_default_context(cafile=str(pair[0]))
+        try:
+            async with httpx.AsyncClient(base_url=f"https://127.0.0.1:{port}", verify=trust) as client:
+                yield client
+        finally:
+            gateway.is_stopping = True
+            gateway.bell.ring()
+            serving.stop()
+            await answering
 
 
 def digest(content: bytes) -> str:

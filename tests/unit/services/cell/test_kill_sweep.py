@@ -85,6 +85,21 @@ async def test_a_creation_that_is_taken_back_after_a_kill_anywhere_leaves_no_tra
             assert len(rig.book.outcomes) == 0
 
 
+async def test_one_that_starts_by_itself_does_so_after_a_kill_anywhere(tmp_path: Path) -> None:
+    spec = replace(SPEC, auto_start=True)
+    (tmp_path / "cell").mkdir()
+    kills = Kills(tmp_path / "cell", tmp_path / "kills")
+    async with cell(tmp_path / "cell", point=kills) as rig:
+        await rig.made(spec)
+        await rig.started_by_itself()
+        marks = list(kills.copies)
+    for mark, copy in marks:
+        async with next_life(copy) as rig:
+            await rig.made(spec)
+            status = await rig.started_by_itself()
+            assert status.reason == "", mark
+
+
 async def test_an_undo_that_is_killed_anywhere_is_finished_by_the_next_life(tmp_path: Path) -> None:
     folder = tmp_path / "cell"
     kills = Kills(folder, tmp_path / "kills")
@@ -108,7 +123,7 @@ async def test_a_deletion_that_is_killed_anywhere_ends_whole(tmp_path: Path, *, 
     folder = tmp_path / "cell"
     kills = Kills(folder, tmp_path / "kills")
     async with cell(folder) as rig:
-        await rig.made(replace(SPEC, auto_start=True))
+        await rig.made()
         if running:
             await rig.step(start())
     async with cell(folder, point=kills) as rig:

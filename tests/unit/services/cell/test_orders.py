@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from nano.model.action import Nothing, Progress, Reported, StopInstance, StopMode
-from nano.model.errors import StorageFull
+from nano.model.errors import StorageFull, Unsupported
 from nano.model.ids import TaskId
 from nano.model.instance import InstanceStatus, Power, Wanted
 from services.cell.hypervisor import Machine
-from services.cell.observer import Forgotten
+from services.cell.statuses import HOST_RESTARTED
 from tests.support.cell import (
     BINDING,
     CONTENT,
@@ -30,6 +30,8 @@ from tests.support.cell import (
     start,
 )
 from tests.support.hypervisor import MIB, binding_of, spec_of
+
+AUTO_STARTED = replace(SPEC, auto_start=True)
 
 
 @pytest.fixture
@@ -52,12 +54,11 @@ async def test_creating_makes_a_clone_and_blank_data_disks(rig: CellRig) -> None
 
 
 async def test_an_instance_is_built_stopped_bound_and_reported(rig: CellRig) -> None:
-    reports = rig.observer.reports()
     assert (await rig.step(create())).progress is Progress.DONE
     done = await rig.step(build())
     status = InstanceStatus(INSTANCE, 1, number=1)
     assert done.result == Reported(status)
-    assert await anext(reports) == status
+    assert rig.status() == status
     held = rig.book.built(INSTANCE)
     assert (held.spec, held.mac, held.binding, held.wanted) == (SPEC, MAC, BINDING, Wanted.STOPPED)
     assert [(entry.mac, entry.binding, entry.hostname) for entry in rig.bindings.served] == [
@@ -67,19 +68,15 @@ async def test_an_instance_is_built_stopped_bound_and_reported(rig: CellRig) -> 
 
 async def test_a_started_instance_is_reported_running_and_later_with_its_address(rig: CellRig) -> None:
     await rig.made()
-    reports = rig.observer.reports()
     done = await rig.step(start())
     assert isinstance(done.result, Reported)
     assert done.result.status.power is Power.RUNNING
     assert done.result.status.started_ms == NOW_MS
-    async for report in reports:
-        assert isinstance(report, InstanceStatus)
-        if report.addresses:
-            assert report.agent
-            assert report.addresses == (BINDING.address,)
-            break
-    held = rig.book.built(INSTANCE)
-    assert (held.wanted, held.started_ms) == (Wanted.RUNNING, NOW_MS)
+    status = await rig.until(lambda status: bool(status.addresses))
+    assert status.agent
+    assert status.addresses == (BINDING.address,)
+    assert status.number > done.result.status.number
+    assert rig.book.built(INSTANCE).wanted is Wanted.RUNNING
 
 
 async def test_a_newer_binding_comes_with_the_start(rig: CellRig) -> None:
@@ -131,12 +128,9 @@ async def test_a_reset_keeps_it_wanted_and_running(rig: CellRig) -> None:
 async def test_deleting_a_running_instance_leaves_nothing_but_the_cached_base(rig: CellRig) -> None:
     await rig.made()
     await rig.step(start())
-    reports = rig.observer.reports()
     done = await rig.step(delete())
     assert (done.progress, done.result) == (Progress.DONE, Nothing())
     assert await rig.traces() == {}
-    while (report := await anext(reports)) != Forgotten(INSTANCE):
-        assert isinstance(report, InstanceStatus)
 
 
 async def test_deleting_what_is_not_there_is_success(rig: CellRig) -> None:
@@ -221,57 +215,70 @@ async def test_a_machine_that_cannot_be_defined_is_taken_back_whole(rig: CellRig
     assert await rig.traces() == {}
 
 
-async def test_after_a_reboot_of_the_host_what_may_start_by_itself_does_and_the_rest_is_told_truly(
-    tmp_path: Path,
-) -> None:
+async def test_after_a_reboot_of_the_host_what_may_start_by_itself_does(tmp_path: Path) -> None:
     async with cell(tmp_path) as rig:
-        await rig.made(replace(SPEC, auto_start=True))
-        await rig.step(start())
+        await rig.made(AUTO_STARTED)
+        await rig.started_by_itself()
         rig.sim.reboot_host()
     async with cell(tmp_path, boot="boot-2") as rig:
-        reports = rig.observer.reports()
-        status = rig.observer.account.status(INSTANCE)
-        while status is None or status.power is not Power.RUNNING:
-            report = await anext(reports)
-            assert isinstance(report, InstanceStatus)
-            status = report
-        await rig.shelf.durable()
-    async with cell(tmp_path, boot="boot-2") as rig:
-        assert (await rig.sim.domain(INSTANCE)).power is Power.RUNNING
+        assert (rig.status().power, rig.status().reason) == (Power.STOPPED, HOST_RESTARTED)
+        await rig.started_by_itself()
 
 
-async def test_without_auto_start_a_reboot_leaves_it_off(tmp_path: Path) -> None:
+async def test_without_auto_start_a_reboot_leaves_it_off_and_says_why(tmp_path: Path) -> None:
     async with cell(tmp_path) as rig:
         await rig.made()
         await rig.step(start())
         rig.sim.reboot_host()
     async with cell(tmp_path, boot="boot-2") as rig:
-        status = rig.observer.account.status(INSTANCE)
-        assert status is not None
-        assert status.power is Power.STOPPED
-        assert rig.book.to_start("boot-2") == []
+        assert (rig.status().power, rig.status().reason) == (Power.STOPPED, HOST_RESTARTED)
+        assert rig.book.due() == []
+    async with cell(tmp_path, boot="boot-2") as rig:
+        assert rig.status().reason == HOST_RESTARTED
 
 
 async def test_a_restart_of_the_cell_alone_starts_nothing(tmp_path: Path) -> None:
     async with cell(tmp_path) as rig:
-        await rig.made(replace(SPEC, auto_start=True))
-        await rig.step(start())
+        await rig.made(AUTO_STARTED)
+        await rig.started_by_itself()
         rig.sim.power_off_inside(INSTANCE)
     async with cell(tmp_path) as rig:
-        status = rig.observer.account.status(INSTANCE)
-        assert status is not None
-        assert (status.power, status.reason) == (Power.STOPPED, "the guest switched itself off")
-        assert rig.book.to_start("boot-1") == []
+        assert (rig.status().power, rig.status().reason) == (
+            Power.STOPPED,
+            "the guest switched itself off",
+        )
+        assert rig.book.due() == []
+
+
+async def test_an_instance_that_shall_start_by_itself_does_so_when_its_creation_is_done(rig: CellRig) -> None:
+    await rig.step(create(AUTO_STARTED))
+    done = await rig.step(build(AUTO_STARTED))
+    assert isinstance(done.result, Reported)
+    assert done.result.status.power is Power.STOPPED
+    await rig.started_by_itself()
+    held = rig.book.built(INSTANCE)
+    assert (held.wanted, held.due) == (Wanted.RUNNING, False)
+
+
+async def test_one_that_cannot_be_started_by_itself_says_why(rig: CellRig) -> None:
+    rig.sim.fail_next("start", INSTANCE, Unsupported("no such processor here", subject=INSTANCE))
+    await rig.step(create(AUTO_STARTED))
+    await rig.step(build(AUTO_STARTED))
+    status = await rig.until(lambda status: bool(status.reason))
+    assert status.power is Power.STOPPED
+    assert "no such processor here" in status.reason
+    assert rig.book.due() == []
 
 
 async def test_a_running_instance_keeps_its_start_time_over_a_restart_of_the_cell(tmp_path: Path) -> None:
     async with cell(tmp_path) as rig:
         await rig.made()
         await rig.step(start())
+        last = rig.status().number
     async with cell(tmp_path, now_ms=NOW_MS + 60_000) as rig:
-        status = rig.observer.account.status(INSTANCE)
-        assert status is not None
-        assert (status.power, status.started_ms) == (Power.RUNNING, NOW_MS)
+        assert (rig.status().power, rig.status().started_ms) == (Power.RUNNING, NOW_MS)
+        await rig.step(StopInstance(INSTANCE, 1, StopMode.FORCE))
+        assert rig.status().number > last
 
 
 async def test_a_stopped_domain_without_record_or_volumes_is_removed_at_the_start(tmp_path: Path) -> None:

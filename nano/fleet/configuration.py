@@ -1,0 +1,123 @@
+"""The services' configuration files, written where absent: people may edit them, nobody overwrites them."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nano.fleet.bridge import Bridge
+from nano.fleet.libvirtd import Libvirtd, run_folder
+
+Settings = Mapping[str, Any]
+
+SERVICES = {
+    "scheduler": "services.scheduler",
+    "imagestore": "services.imagestore",
+    "addresspool": "services.addresspool",
+    "gateway": "services.gateway",
+    "responder": "services.addresspool.responder",
+    "cell": "services.cell",
+}
+"""The module of each process, by the name of its configuration, its log and its pid file."""
+
+_FABRIC_PORTS = {"scheduler": 5600, "imagestore": 5601, "addresspool": 5602, "gateway": 5603, "cell": 5604}
+_REST_PORT = 5850
+_LOOPBACK = "127.0.0.1"
+
+
+def service_settings(root: Path, bridge: Bridge, libvirtd: Libvirtd | None) -> dict[str, Settings]:
+    """What each service is told: everything below `root`, on loopback; without libvirtd the cell pretends."""
+    run = run_folder(root)
+    responder = {
+        "bridge": bridge.name,
+        "socket": run / "dhcp.sock",
+        "file": root / "data" / "responder" / "bindings.json",
+    }
+    common = {name: _common(root, run, name, port) for name, port in _FABRIC_PORTS.items()}
+    cell: dict[str, Any] = {"hypervisor": "simulated"}
+    if libvirtd is not None:
+        # Named here, because /sys shows a bridge of another network namespace to nobody.
+        name = f"Cell_{bridge.mac.replace(':', '')}"
+        cell = {"id": name, "hypervisor": "libvirt", "libvirt_uri": libvirtd.uri}
+    return {
+        **common,
+        "gateway": {"listen": _LOOPBACK, "port": _REST_PORT, **common["gateway"]},
+        "cell": {**cell, "bridge": bridge.name, "responder": run / "dhcp.sock", **common["cell"]},
+        "responder": responder,
+    }
+
+
+def _common(root: Path, run: Path, name: str, port: int) -> dict[str, Any]:
+    return {
+        "paths": {"data": root / "data" / name, "run": run},
+        "fabric": {
+            "listen": _LOOPBACK,
+            "port": port,
+            "enrolment": run / "enrolment.sock",
+            "discovery": {"interfaces": [_LOOPBACK]},
+        },
+    }
+
+
+def write_configuration(root: Path, bridge: Bridge, libvirtd: Libvirtd | None) -> None:
+    """Write `config/<name>.toml` for each service that has none."""
+    folder = root / "config"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, settings in service_settings(root, bridge, libvirtd).items():
+        path = folder / f"{name}.toml"
+        if not path.exists():
+            path.write_text(toml(settings))
+
+
+def write_client_settings(root: Path) -> dict[str, str]:
+    """Write `nanoctl.toml` with the credential that the gateway made at its first start; what is in it."""
+    data = root / "data" / "gateway"
+    credential = json.loads((data / "credentials.json").read_text())["credentials"][0]
+    found = {
+        "url": f"https://{_LOOPBACK}:{_REST_PORT}",
+        "id": str(credential["id"]),
+        "key": str(credential["key"]),
+        "certificate": str(data / "tls" / "certificate.pem"),
+    }
+    path = root / "nanoctl.toml"
+    path.touch(mode=0o600)
+    path.write_text(toml(found))
+    return found
+
+
+def client_settings(root: Path) -> dict[str, str]:
+    """What is in `nanoctl.toml`."""
+    return {name: str(value) for name, value in tomllib.loads((root / "nanoctl.toml").read_text()).items()}
+
+
+def toml(settings: Settings) -> str:
+    """`settings` as TOML: texts, numbers, booleans, lists of them, and tables (mappings) at the end."""
+    lines = [
+        f"{name} = {_value(value)}" for name, value in settings.items() if not isinstance(value, Mapping)
+    ]
+    for name, table in settings.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{name}]", *_table(name, table)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(path: str, table: Settings) -> list[str]:
+    lines = [f"{name} = {_value(value)}" for name, value in table.items() if not isinstance(value, Mapping)]
+    for name, inner in table.items():
+        if isinstance(inner, Mapping):
+            lines += ["", f"[{path}.{name}]", *_table(f"{path}.{name}", inner)]
+    return lines
+
+
+def _value(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return str(value)
+        case list() | tuple():
+            return "[" + ", ".join(_value(item) for item in value) + "]"
+        case _:
+            text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+            return f'"{text}"'

@@ -1,0 +1,138 @@
+"""This machine made ready for guests, and cleared of them again: bridge, libvirtd, leftover processes."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from nano.fleet.bridge import Bridge, ensure_bridge, free_subnet, host_networks, remove_bridge
+from nano.fleet.configuration import toml
+from nano.fleet.libvirtd import Libvirtd, accepts, choose_libvirtd, running_guests, stop_guests
+from nano.fleet.processes import MARK, PATIENCE_S, processes_of
+from nano.fleet.tools import Progress
+from nano.model.errors import Conflict, Invalid, TimedOut
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a fleet lives, and on what."""
+
+    root: Path
+    """Its folder: config/, data/, log/, run/, libvirt/."""
+    cache: Path
+    """What may be shared by fleets and lost at any time."""
+    simulated: bool = False
+    """No bridge and no QEMU: the cell pretends."""
+    isolated: bool = False
+    """In a network namespace of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the guests of one fleet stand on; `libvirtd` is none where they are simulated."""
+
+    bridge: Bridge
+    libvirtd: Libvirtd | None
+
+
+def prepare(place: Place, say: Progress) -> Host:
+    """Bridge and libvirtd as this fleet wants them; doing it again changes nothing."""
+    stop_leftovers(place.root, say)
+    bridge = _settled(place)
+    if place.simulated:
+        return Host(bridge, None)
+    ensure_bridge(bridge, str(place.root))
+    return Host(bridge, choose_libvirtd(place.root, place.cache, isolated=place.isolated))
+
+
+def _settled(place: Place) -> Bridge:
+    """As `config/fleet.toml` says, which is written at the first start: what guests stand on must stay."""
+    path = place.root / "config" / "fleet.toml"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        subnet = free_subnet([] if place.simulated else host_networks())
+        path.write_text(toml({"bridge": "nano0", "subnet": str(subnet), "simulated": place.simulated}))
+    bridge, simulated = read_fleet(path)
+    if simulated != place.simulated:
+        kind, how = ("simulated", "with") if simulated else ("real", "without")
+        raise Conflict(
+            f"the fleet in {place.root} is {kind}: start it {how} --simulated, "
+            "or run ./dev down and remove that folder to begin anew",
+            subject=str(place.root),
+        )
+    return bridge
+
+
+def read_fleet(path: Path) -> tuple[Bridge, bool]:
+    """The bridge, and whether the cell only pretends; `Invalid` names what is wrong with the file."""
+    try:
+        found = tomllib.loads(path.read_text())
+        return Bridge(str(found["bridge"]), IPv4Network(found["subnet"])), bool(found["simulated"])
+    except (tomllib.TOMLDecodeError, KeyError, ValueError) as error:
+        raise Invalid(
+            "fleet.toml",
+            f"{path}: {error!r}; it needs `bridge`, `subnet` and `simulated`; correct or remove it",
+        ) from error
+
+
+def clear(place: Place, say: Progress) -> None:
+    """Stop this fleet's guests and processes and remove its bridge; whatever is not there is passed over."""
+    stop_leftovers(place.root, say)
+    path = place.root / "config" / "fleet.toml"
+    if not path.exists():
+        return
+    bridge, simulated = read_fleet(path)
+    if simulated:
+        return
+    libvirtd = choose_libvirtd(place.root, place.cache, isolated=place.isolated)
+    with _reachable(libvirtd, place):
+        stop_guests(libvirtd.uri, running_guests(libvirtd.uri), say)
+    if remove_bridge(bridge.name, str(place.root)):
+        say(f"removed the bridge {bridge.name}")
+
+
+@contextlib.contextmanager
+def _reachable(libvirtd: Libvirtd, place: Place) -> Iterator[None]:
+    """A private libvirtd is started for the while: guests outlive it, and only it can switch them off."""
+    if not libvirtd.command:
+        yield
+        return
+    environment = {**os.environ, MARK: str(place.root)}
+    with subprocess.Popen(libvirtd.command, env=environment, start_new_session=True) as daemon:
+        try:
+            if not wait_until(lambda: accepts(libvirtd.socket), 30.0):
+                raise TimedOut(f"libvirtd does not answer; see {place.root}/libvirt/log/libvirtd.log")
+            yield
+        finally:
+            daemon.terminate()
+
+
+def stop_leftovers(root: Path, say: Progress) -> None:
+    """End what an earlier fleet of this folder left running when it was killed. Guests are not touched."""
+    for pid, command in processes_of(root).items():
+        say(f"stopping process {pid}, left by an earlier run: {command[:80]}")
+        _signal(pid, signal.SIGTERM)
+    if not wait_until(lambda: not processes_of(root), PATIENCE_S):
+        for pid in processes_of(root):
+            _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+        os.kill(pid, number)
+
+
+def wait_until(done: Callable[[], bool], limit_s: float) -> bool:
+    """Look until `done` or the limit; whether it was done."""
+    end = time.monotonic() + limit_s
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True

@@ -1,0 +1,144 @@
+"""One fleet alive: its processes kept, a story told meanwhile, everything stopped at the end."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nano.fleet.configuration import SERVICES, write_client_settings, write_configuration
+from nano.fleet.disk_layout import master_boot_record
+from nano.fleet.guest_image import built_image
+from nano.fleet.host import Host, Place, prepare
+from nano.fleet.processes import MARK, Processes, Program
+from nano.fleet.stages import Stages
+from nano.model.errors import Cancelled, Internal, TimedOut
+
+T = TypeVar("T")
+
+STORY_S = 300.0
+"""A guest without KVM on a busy machine needs half a minute; ten times that is no longer slow but stuck."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A fleet whose services are ready."""
+
+    place: Place
+    host: Host
+    processes: Processes
+    stages: Stages
+
+    async def tell(self, verb: str, *arguments: str) -> dict[str, Any]:
+        """Have `nano.fleet.story` told in a process of its own, so that its memory ends with it."""
+        result = self.place.root / "run" / f"{verb}.json"
+        command = (
+            *(sys.executable, "-m", "nano.fleet.story", verb, "--began", str(self.stages.began_s)),
+            *("--settings", str(self.place.root / "nanoctl.toml"), "--result", str(result), *arguments),
+        )
+        await _run(command, self.place.root, verb)
+        document = json.loads(result.read_text())
+        result.unlink()
+        self.stages.seconds.update(document["seconds"])
+        return dict(document["told"])
+
+
+@contextlib.asynccontextmanager
+async def living(place: Place, stages: Stages) -> AsyncIterator[Fleet]:
+    """Prepare the host, start all services, and stop them behind the caller; guests stay as they are."""
+    with stages.stage(
+        "host", "preparing this host" if not place.simulated else "simulated: no bridge, no QEMU"
+    ):
+        host = prepare(place, stages.say)
+        write_configuration(place.root, host.bridge, host.libvirtd)
+    processes = Processes(place.root, programs(place, host), stages.say)
+    async with asyncio.TaskGroup() as jobs:
+        keeper = jobs.create_task(processes.keep(), name="processes")
+        try:
+            with stages.stage("services", f"starting {', '.join(each.name for each in processes.programs)}"):
+                await processes.wait_ready(*(each.name for each in processes.programs))
+                write_client_settings(place.root)
+            yield Fleet(place, host, processes, stages)
+        finally:
+            stages.say("stopping the services")
+            processes.stop()
+            # Cancelled or not, the programs are stopped in order before the group gives up its keeper.
+            await asyncio.wait({keeper})
+
+
+def programs(place: Place, host: Host) -> tuple[Program, ...]:
+    """What is kept running; the cell asks libvirtd, so that one is stopped last."""
+    config = place.root / "config"
+    services = tuple(
+        Program(name, (sys.executable, "-m", module, "--config", str(config / f"{name}.toml")))
+        for name, module in SERVICES.items()
+    )
+    if host.libvirtd is None or not host.libvirtd.command:
+        return services
+    return (Program("libvirtd", host.libvirtd.command, lasting=True), *services)
+
+
+def guest_image(place: Place, stages: Stages) -> Path:
+    """The image to upload: the real guest, or a disk of nothing but a boot record for cells that pretend."""
+    with stages.stage("image", "guest image"):
+        place.cache.mkdir(parents=True, exist_ok=True)
+        if not place.simulated:
+            return built_image(place.cache, stages.say)
+        disk = place.cache / "simulated-guest.img"
+        disk.write_bytes(master_boot_record(b"", [], 0x4E414E4F).ljust(1024 * 1024, b"\0"))
+        return disk
+
+
+async def _run(command: tuple[str, ...], root: Path, verb: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        env={**os.environ, MARK: str(root)},
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(STORY_S):
+            status = await process.wait()
+    except TimeoutError:
+        raise TimedOut(f"the last step above did not end within {STORY_S:.0f} s; see {root}/log") from None
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+    if status != 0:
+        raise Internal(
+            f"the story ({verb}) ended early, for the reason above; the services' logs are in {root}/log"
+        )
+
+
+def run_until_interrupted(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
+    """Run `work` with an event that Ctrl-C and SIGTERM set; the first also cancels what the work awaits."""
+
+    async def whole() -> T:
+        interrupted = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, interrupted.set)
+        return await work(interrupted)
+
+    return asyncio.run(whole())
+
+
+async def unless(interrupted: asyncio.Event, work: Awaitable[T]) -> T:
+    """What `work` gives; `Cancelled` when somebody interrupts before it ends."""
+    job = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(interrupted.wait())
+    try:
+        await asyncio.wait({job, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not job.done():
+            raise Cancelled("interrupted")
+        return job.result()
+    finally:
+        for each in (job, watch):
+            each.cancel()
+        await asyncio.gather(job, watch, return_exceptions=True)

@@ -1,0 +1,233 @@
+"""The door: every request comes in here, is found, believed, read, handled and answered."""
+
+import asyncio
+import hashlib
+import html
+import secrets
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from nano import signature
+from nano.model.errors import Internal, Invalid, NanoError
+from services.gateway import bodies, cursor, envelope, writes
+from services.gateway.call import Call, Gateway, Query, Route
+from services.gateway.cursor import Book
+from services.gateway.envelope import Answer
+from services.gateway.keyring import Credential, Keyring, SignedRequest
+from services.gateway.paths import Found, Missing, NotAllowed, Options, Redirect, Routes
+from services.gateway.routes import (
+    address_pools,
+    compute_pool_cells,
+    compute_pools,
+    disk_images,
+    events,
+    guest_search,
+    guests,
+    instances,
+    media_images,
+    openapi,
+    tasks,
+    templates,
+    usage,
+)
+
+REPLICA_AGE = "Nano-Replica-Age"
+"""Seconds for which the book behind an answer has not been heard of; only there when it is not heard now."""
+
+_log = structlog.get_logger("nano.gateway")
+
+DOCUMENTED = (
+    *compute_pools.ROUTES,
+    *compute_pool_cells.ROUTES,
+    *usage.ROUTES,
+    *templates.ROUTES,
+    *address_pools.ROUTES,
+    *media_images.ROUTES,
+    *disk_images.ROUTES,
+    *guests.ROUTES,
+    *guest_search.ROUTES,
+    *instances.ROUTES,
+    *tasks.ROUTES,
+    *events.ROUTES,
+)
+ROUTES = (*DOCUMENTED, openapi.route(DOCUMENTED))
+"""Every row of the API."""
+
+
+class App:
+    """The ASGI application. It speaks HTTP only: uvicorn is told to offer it nothing else."""
+
+    def __init__(self, gateway: Gateway, keyring: Keyring) -> None:
+        self._gateway = gateway
+        self._keyring = keyring
+        self._routes = Routes([(route.method, route.full_path, route) for route in ROUTES])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        response = await self._answered(request)
+        try:
+            await response(scope, receive, send)
+        except NanoError as error:  # behind its head an answer can only be broken off: uvicorn closes
+            _log.warning("request.broken_off", path=request.url.path, code=error.code, error=error.message)
+
+    async def _answered(self, request: Request) -> Response:
+        accept = request.headers.get("accept", "")
+        path = _decoded_path(request.scope)
+        if path is None:
+            return Response("400 malformed path\n", 400, _NO_SNIFF, envelope.TEXT)
+        judged = self._routes.judge(request.method, path, request.url.query)
+        if not isinstance(judged, Found):
+            return _elsewhere(judged, accept)
+        try:
+            return await self._handled(request, judged, path)
+        except NanoError as error:
+            failure = envelope.failure(error, accept=accept)
+        except ClientDisconnect:
+            failure = Answer(b"")  # nobody reads it
+        except Exception as error:  # noqa: BLE001 - the edge: a defect costs one request and is logged with its id
+            failure = envelope.failure(_defect(error, request), accept=accept)
+        if judged.route.is_upload:
+            failure.headers["Connection"] = "close"
+            await _drained(request)
+        return _response(failure)
+
+    async def _handled(self, request: Request, found: Found[Route], path: str) -> Response:
+        route, raw = found.route, path.encode()
+        is_stream = signature.is_stream(raw)
+        body = b"" if is_stream else await _read(request)
+        credential = None if route.is_open else self._believed(request, raw, body)
+        for book in route.reads:
+            await self._seen(book)
+        is_behind = not await self._caught_up(request)
+        call = Call(
+            self._gateway,
+            request,
+            found.params,
+            Query(request.scope["query_string"]),
+            credential,
+            _decoded(route, body),
+            "" if is_stream else hashlib.sha256(body).hexdigest(),
+        )
+        answer = await route.handler(call)
+        response = answer if isinstance(answer, Response) else _response(answer)
+        if is_behind:
+            response.headers[writes.BEHIND] = "behind"
+        self._tell_age(route, response)
+        return response
+
+    def _tell_age(self, route: Route, response: Response) -> None:
+        now_s = self._gateway.monotonic_s()
+        replicas = self._gateway.view.replicas
+        age_s = max((replicas[book].age_s(now_s) for book in route.reads), default=0.0)
+        if age_s:
+            response.headers[REPLICA_AGE] = f"{age_s:.1f}"
+
+    def _believed(self, request: Request, path: bytes, body: bytes) -> Credential:
+        headers: dict[str, str] = {}
+        for name, value in request.scope["headers"]:
+            headers.setdefault(name.decode("latin-1").lower(), value.decode(errors="replace"))
+        parts = signature.Request(
+            path,
+            request.scope["query_string"],
+            headers,
+            signature.body_digest(request.method, path, body),
+        )
+        signed = SignedRequest(parts, headers.get(signature.AUTHORIZATION, "").strip())
+        return self._keyring.verify(signed, self._gateway.now_ms() / 1000)
+
+    async def _seen(self, book: Book) -> None:
+        """A gateway that has just started waits a moment for its replicas instead of refusing."""
+        view = self._gateway.view
+        await self._gateway.bell.until(lambda: view.replicas[book].position is not None, writes.HELD_S)
+        view.need(book)
+
+    async def _caught_up(self, request: Request) -> bool:
+        """Whoever wrote through another gateway reads here what it wrote, or is told that it does not."""
+        text = request.headers.get(writes.REVISION, "")
+        if not text:
+            return True
+        wanted = cursor.read(text, writes.REVISION)
+        view = self._gateway.view
+        return await self._gateway.bell.until(lambda: view.has_seen(wanted), writes.HELD_S)
+
+
+def _decoded_path(scope: Scope) -> str | None:
+    """The path as it is routed and signed; None when it is not percent-encoded UTF-8."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    try:
+        return signature.percent_decode(raw.partition(b"?")[0]).decode()
+    except ValueError:
+        return None
+
+
+async def _read(request: Request) -> bytes:
+    """The body, as long as it is no longer than any that we take."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > bodies.LIMIT_BYTES:
+            raise Invalid("body", f"body is longer than {bodies.LIMIT_BYTES} bytes")
+    return bytes(body)
+
+
+async def _drained(request: Request) -> None:
+    """Takes a little of what still comes: to close at once would cost a client its answer."""
+    left = bodies.LIMIT_BYTES
+    try:
+        async with asyncio.timeout(_DRAIN_S):
+            async for piece in request.stream():
+                left -= len(piece)
+                if left < 0:
+                    return
+    except (ClientDisconnect, TimeoutError, RuntimeError):
+        return  # gone, slow, or read to its end by the handler already
+
+
+_DRAIN_S = 1.0
+
+
+def _decoded(route: Route, body: bytes) -> Any:
+    if route.body is None:
+        return None
+    return bodies.decode(b"{}" if route.may_be_empty and not body.strip() else body, route.body)
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, answer.headers, answer.media_type)
+
+
+def _defect(error: Exception, request: Request) -> Internal:
+    name = secrets.token_hex(6)
+    _log.error("request.crashed", defect=name, method=request.method, path=request.url.path, exc_info=error)
+    return Internal(f"this is a defect of ours, logged as {name}: look into the gateway's log", subject=name)
+
+
+def _elsewhere(judged: Redirect | Options | NotAllowed | Missing, accept: str) -> Response:
+    """What the documented router says of a path that is no route as it is written."""
+    match judged:
+        case Redirect(status, location):
+            link = f'<a href="{html.escape(location)}">{HTTPStatus(status).phrase}</a>.\n\n'
+            if status != HTTPStatus.MOVED_PERMANENTLY:
+                return Response(status_code=status, headers={"Location": location})
+            return Response(link, status, {"Location": location}, "text/html; charset=utf-8")
+        case Options(allow):
+            return Response(status_code=200, headers={"Allow": allow})
+        case NotAllowed(allow):
+            return _refused(405, "Method Not Allowed\n", accept, {"Allow": allow})
+        case Missing():
+            return _refused(404, "404 page not found\n", accept, {})
+
+
+def _refused(status: int, text: str, accept: str, headers: dict[str, str]) -> Response:
+    if envelope.wants_problem(accept):
+        problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+        return Response(envelope.written(problem), status, headers, envelope.PROBLEM)
+    return Response(text, status, headers | _NO_SNIFF, envelope.TEXT)
+
+
+_NO_SNIFF = {"X-Content-Type-Options": "nosniff"}

@@ -1,0 +1,168 @@
+"""What a route is, and what its handler is given."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nano import signature
+from nano.contracts.nano import v1
+from nano.model.errors import Invalid, Unreachable
+from nano.model.ids import ImageId
+from services.gateway.bell import Bell
+from services.gateway.cursor import Book
+from services.gateway.envelope import Answer
+from services.gateway.keyring import Credential
+from services.gateway.view import View
+
+B_co = TypeVar("B_co", covariant=True)
+
+API = "/api/v1"
+
+
+class ImageBytes(Protocol):
+    """The image store's files: streamed both ways, never held."""
+
+    async def put(self, image: ImageId, body: AsyncIterator[bytes]) -> int:
+        """Returns when the bytes are durable there, with the revision of the book that shows them.
+
+        A body that raises leaves the old content in place.
+        """
+
+    def get(self, image: ImageId, version: int, offset: int) -> AsyncGenerator[bytes, None]:
+        """One version's bytes from there to their end; raises when they break off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Who keeps the books."""
+
+    scheduler: v1.SchedulerStub
+    imagestore: v1.ImageStoreStub
+    addresspool: v1.AddressPoolsStub
+    image_bytes: ImageBytes
+
+
+@dataclass(slots=True)
+class Gateway:
+    """What every handler may use."""
+
+    view: View
+    bell: Bell
+    """Rings whenever the view has changed."""
+    services: Services
+    monotonic_s: Callable[[], float]
+    now_ms: Callable[[], int]
+    started_ms: int
+    is_stopping: bool = False
+    readers: int = 0
+    """Open event streams."""
+
+
+class Query:
+    """The query of a request, read exactly as it was signed."""
+
+    def __init__(self, query: bytes) -> None:
+        self._pairs: dict[str, list[str]] = {}
+        for name, value in signature.query_pairs(query):
+            text = name.decode(errors="replace")
+            self._pairs.setdefault(text, []).append(value.decode(errors="replace"))
+
+    def text(self, name: str) -> str:
+        """Its first value; empty when it is not there."""
+        return self._pairs.get(name, [""])[0]
+
+    def texts(self, name: str) -> list[str]:
+        return self._pairs.get(name, [])
+
+    def number(self, name: str, default: int) -> int:
+        text = self.text(name)
+        if not text:
+            return default
+        if not (text.isascii() and text.isdecimal()) or len(text) > _DIGITS:
+            raise Invalid(name, f"{name} {text!r:.40} is not a number")
+        return int(text)
+
+    def flag(self, name: str) -> bool | None:
+        """In the documented spellings; None when it is not there."""
+        text = self.text(name)
+        if not text:
+            return None
+        if text not in _FLAGS:
+            raise Invalid(name, f"{name} {text!r:.40} is neither true nor false")
+        return _FLAGS[text]
+
+
+_DIGITS = 15
+_FLAGS = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
+    ("0", "f", "F", "FALSE", "false", "False"), False
+)
+"""REST document, `GET /guest_search/`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[B_co]):
+    """One request that has been found, believed and read."""
+
+    gateway: Gateway
+    request: Request
+    """For its headers, and for the body of a stream."""
+    params: Mapping[str, str]
+    query: Query
+    credential: Credential | None
+    """None only where a route is open to all."""
+    body: B_co
+    body_digest: str
+    """Hex SHA-256 of the body as it came; empty for a stream."""
+
+    @property
+    def view(self) -> View:
+        return self.gateway.view
+
+    @property
+    def services(self) -> Services:
+        return self.gateway.services
+
+
+Handler = Callable[[Call[Any]], Awaitable[Answer | Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the API: how it is reached, what it takes and gives. OpenAPI is written from these rows."""
+
+    method: str
+    path: str
+    """Below `API`, with `{names}`; a `*` at its end takes whatever follows."""
+    handler: Handler
+    summary: str
+    body: type[msgspec.Struct] | None = None
+    answer: Any = None
+    """The type of `data`; None: the empty text."""
+    reads: tuple[Book, ...] = ()
+    """Books that must have been seen before it can be answered."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """Parameters and what they mean."""
+    statuses: Mapping[int, str] = field(default_factory=lambda: {200: "done"})
+    media_type: str = ""
+    """Of an answer that is not the envelope."""
+    may_be_empty: bool = False
+    """An empty body is as good as `{}`."""
+    is_upload: bool = False
+    """The body is `multipart/form-data` and read by the handler."""
+    is_open: bool = False
+    """Needs no signature."""
+    at: str = API
+    """What the path is below."""
+
+    @property
+    def full_path(self) -> str:
+        return self.at + self.path
+
+
+def unfinished(what: str) -> Unreachable:
+    """For what has begun and is not to be seen yet."""
+    return Unreachable(f"{what} is not to be seen yet: ask again in a moment", retry_after_s=1.0)

@@ -1,0 +1,82 @@
+"""uvicorn in our own event loop: it takes a socket that is bound already and no signals."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+
+import uvicorn
+
+from nano.model.errors import Conflict
+from services.gateway.app import App
+
+BACKLOG = 512
+_TICK_S = 1.0  # the `Date` of answers
+GRACE_S = 5
+"""How long answers that are under way may take when the gateway stops."""
+
+
+class Server(uvicorn.Server):
+    """Says when it is up, stops when it is told to, leaves signals to the service."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self._stop.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    async def main_loop(self) -> None:
+        """uvicorn's own looks ten times a second whether it should stop."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._stop.wait()
+
+
+def bound(address: str, port: int) -> socket.socket:
+    """A listening socket; Conflict when somebody has the port."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    # asyncio switches Nagle's algorithm off only where the protocol is named: 40 ms for each answer
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise Conflict(
+            f"TCP {address}:{port} cannot be bound: {error.strerror}; stop who has it, or set listen and port"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def server(app: App, tls: ssl.SSLContext | None) -> Server:
+    """HTTP/1.1 without access log, lifespan and websockets."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    config.load()
+    config.ssl = tls
+    return Server(config)

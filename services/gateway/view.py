@@ -1,0 +1,418 @@
+"""Replicas of the three books, in memory: what every read is answered from. No clock, no I/O.
+
+Each book feeds its replica through one watch: at first the whole book, then each change. Their changes are
+also the public stream of events: a ring holds the last of them, each reader stands somewhere in it, and one
+who fell out of it is told to read everything again, never silently skipped.
+"""
+
+import bisect
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from nano.model.address import AddressPool, Lease
+from nano.model.errors import NotFound, Stale, Unreachable
+from nano.model.ids import AddressPoolName, CellId, ImageId, InstanceId, PoolName, TaskId, TemplateId
+from nano.model.image import Image
+from nano.model.instance import Instance, InstanceStatus
+from nano.model.pool import Cell, Pool, Usage
+from nano.model.task import Task
+from nano.model.template import Template
+from services.gateway.cursor import WHOLE, Book, Cursor, Position
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+RING = 20_000
+"""How many events are kept for readers that were away for a moment."""
+
+REREAD = "reread"
+
+IDS: dict[Book, dict[str, Callable[[Any], str]]] = {
+    Book.SCHEDULER: {
+        "pool": lambda pool: pool.name,
+        "cell": lambda cell: cell.id,
+        "template": lambda template: template.id,
+        "instance": lambda instance: instance.id,
+        "status": lambda status: status.instance,
+        "task": lambda task: task.id,
+    },
+    Book.IMAGESTORE: {"image": lambda image: image.id},
+    Book.ADDRESSPOOL: {"address_pool": lambda pool: pool.name, "lease": lambda lease: lease.owner},
+}
+"""The kinds of nouns in each book, and what names one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One message of a watch, in our words."""
+
+    incarnation: str
+    revision: int
+    whole: bool = False
+    """Everything known of this book before is void."""
+    nouns: tuple[tuple[str, Any], ...] = ()
+    """Kind and noun, in the order of the message."""
+    gone: tuple[tuple[str, str], ...] = ()
+    """Kind and id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One noun that changed or went, or with kind `reread` the advice to read a book again."""
+
+    number: int
+    """Of this gateway's ring; never leaves the process."""
+    book: Book
+    position: Position
+    cursor: Cursor
+    """Where the reader stands once it has this event."""
+    kind: str
+    id: str
+    document: Any = None
+    """None: it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Bytes a second, measured between two samples."""
+
+    read_bytes_s: int = 0
+    written_bytes_s: int = 0
+    received_bytes_s: int = 0
+    sent_bytes_s: int = 0
+
+
+@dataclass(slots=True)
+class Replica:
+    """One book as it was last told."""
+
+    book: Book
+    position: Position | None = None
+    """None: never filled."""
+    floor: Position | None = None
+    """Events at or before this point are in the ring no more."""
+    lost_at_s: float | None = 0.0
+    """Since when nobody feeds it, on the monotonic clock; None: it is fed."""
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def age_s(self, now_s: float) -> float:
+        """How old its contents may be."""
+        return 0.0 if self.lost_at_s is None else max(0.0, now_s - self.lost_at_s)
+
+
+class View:
+    """All replicas, the indexes that reads need, and the ring of events."""
+
+    def __init__(self, ring: int = RING) -> None:
+        self.replicas = {
+            book: Replica(book, tables={kind: {} for kind in kinds}) for book, kinds in IDS.items()
+        }
+        self._usage: dict[str, Usage] = {}
+        self._rates: dict[str, Rates] = {}
+        self._ring: deque[Event] = deque()
+        self._ring_limit = ring
+        self._next = 0
+        self._order: list[tuple[str, InstanceId]] | None = None
+        self._by_subject: dict[str, dict[TaskId, None]] = {}
+
+    # -------------------------------------------------------------- what comes in
+
+    def apply(self, book: Book, change: Change) -> None:
+        """Takes one message of a watch; Stale when it does not continue what is known."""
+        replica = self.replicas[book]
+        if change.whole:
+            self._start_over(replica, change)
+            return
+        known = replica.position
+        if known is None or known.incarnation != change.incarnation:
+            raise Stale(f"the {book} lives another life than the one we know")
+        if change.revision < known.revision:
+            return  # told twice
+        index = known.index + 1 if change.revision == known.revision else 0
+        for offset, (kind, key, noun) in enumerate(_moves(book, change)):
+            self._put(replica, kind, key, noun)
+            replica.position = Position(change.incarnation, change.revision, index + offset)
+            self._record(replica, kind, key, noun)
+        if replica.position != known:
+            return
+        replica.position = Position(change.incarnation, change.revision, index)
+
+    def _start_over(self, replica: Replica, change: Change) -> None:
+        first = replica.position is None
+        for kind, table in replica.tables.items():
+            for key in tuple(table):
+                self._put(replica, kind, key, None)
+        self._order = None
+        for kind, key, noun in _moves(replica.book, change):
+            self._put(replica, kind, key, noun)
+        replica.position = replica.floor = Position(change.incarnation, change.revision)
+        if not first:
+            self._record(replica, REREAD, replica.book, None)
+
+    def _put(self, replica: Replica, kind: str, key: str, noun: Any) -> None:
+        table = replica.tables[kind]
+        old = table.get(key)
+        if kind == "instance":
+            self._index_name(old, noun)
+        elif kind == "task":
+            self._index_task(old, noun)
+        if noun is None:
+            table.pop(key, None)
+            if kind == "instance":
+                replica.tables["status"].pop(key, None)
+        else:
+            table[key] = noun
+
+    def _index_name(self, old: Instance | None, new: Instance | None) -> None:
+        if self._order is None or (old and new and old.spec.full_name == new.spec.full_name):
+            return
+        if old is not None:
+            del self._order[bisect.bisect_left(self._order, (old.spec.full_name, old.id))]
+        if new is not None:
+            bisect.insort(self._order, (new.spec.full_name, new.id))
+
+    def _index_task(self, old: Task | None, new: Task | None) -> None:
+        if new is not None:
+            self._by_subject.setdefault(new.subject, {})[new.id] = None
+        elif old is not None:
+            others = self._by_subject[old.subject]
+            others.pop(old.id, None)
+            if not others:
+                del self._by_subject[old.subject]
+
+    def sample(self, usages: Iterable[Usage]) -> None:
+        """Takes what hosts and instances use; a sample that is not newer than the last one is left out."""
+        for usage in usages:
+            last = self._usage.get(usage.subject)
+            if last is not None and usage.at_ms <= last.at_ms:
+                continue
+            self._usage[usage.subject] = usage
+            if last is not None:
+                self._rates[usage.subject] = _rates(last, usage)
+
+    def fed(self, book: Book) -> None:
+        """A watch of this book stands."""
+        self.replicas[book].lost_at_s = None
+
+    def lost(self, book: Book, now_s: float) -> None:
+        """It stands no more."""
+        replica = self.replicas[book]
+        if replica.lost_at_s is None:
+            replica.lost_at_s = now_s
+
+    # -------------------------------------------------------------- reading
+
+    def need(self, book: Book) -> None:
+        """Unreachable when this book was never seen: better than an empty list that is not true."""
+        if self.replicas[book].position is None:
+            raise Unreachable(
+                f"the {book} has not been reached since this gateway started: try again in a moment",
+                subject=book,
+                retry_after_s=1.0,
+            )
+
+    def shows(self, book: Book, revision: int) -> bool:
+        """Whether the replica has come to this revision of the book's present life."""
+        position = self.replicas[book].position
+        return position is not None and position.revision >= revision
+
+    def has_seen(self, cursor: Cursor) -> bool:
+        """Whether each replica has come as far as the cursor; of another life of a book nothing is asked."""
+        for book, wanted in cursor.items():
+            position = self.replicas[book].position
+            if position is None or (
+                position.incarnation == wanted.incarnation and position.revision < wanted.revision
+            ):
+                return False
+        return True
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where the replicas stand."""
+        return {
+            book: replica.position for book, replica in self.replicas.items() if replica.position is not None
+        }
+
+    @property
+    def pools(self) -> Mapping[PoolName, Pool]:
+        return self._table(Book.SCHEDULER, "pool")
+
+    @property
+    def cells(self) -> Mapping[CellId, Cell]:
+        return self._table(Book.SCHEDULER, "cell")
+
+    @property
+    def templates(self) -> Mapping[TemplateId, Template]:
+        return self._table(Book.SCHEDULER, "template")
+
+    @property
+    def instances(self) -> Mapping[InstanceId, Instance]:
+        return self._table(Book.SCHEDULER, "instance")
+
+    @property
+    def statuses(self) -> Mapping[InstanceId, InstanceStatus]:
+        return self._table(Book.SCHEDULER, "status")
+
+    @property
+    def tasks(self) -> Mapping[TaskId, Task]:
+        return self._table(Book.SCHEDULER, "task")
+
+    @property
+    def images(self) -> Mapping[ImageId, Image]:
+        return self._table(Book.IMAGESTORE, "image")
+
+    @property
+    def address_pools(self) -> Mapping[AddressPoolName, AddressPool]:
+        return self._table(Book.ADDRESSPOOL, "address_pool")
+
+    @property
+    def leases(self) -> Mapping[str, Lease]:
+        return self._table(Book.ADDRESSPOOL, "lease")
+
+    def usage(self, subject: str) -> Usage | None:
+        return self._usage.get(subject)
+
+    def rates(self, subject: str) -> Rates:
+        """Zeros until two samples were heard."""
+        return self._rates.get(subject, Rates())
+
+    def _table(self, book: Book, kind: str) -> dict[Any, Any]:
+        return self.replicas[book].tables[kind]
+
+    def pool(self, name: str) -> Pool:
+        return _found(self.pools, PoolName(name), "compute pool", "pool")
+
+    def cell_in(self, pool: str, cell: str) -> Cell:
+        found = _found(self.cells, CellId(cell), "cell", "cell")
+        if found.pool != self.pool(pool).name:
+            raise NotFound(f"cell {cell} is not in compute pool {pool}", field="cell", subject=cell)
+        return found
+
+    def cells_of(self, pool: str | None) -> list[Cell]:
+        """In order of their ids."""
+        return sorted((cell for cell in self.cells.values() if cell.pool == pool), key=lambda cell: cell.id)
+
+    def instance(self, instance: str) -> Instance:
+        return _found(self.instances, InstanceId(instance), "instance", "id")
+
+    def instances_in_order(self) -> Iterator[Instance]:
+        """By full name."""
+        if self._order is None:
+            self._order = sorted((one.spec.full_name, one.id) for one in self.instances.values())
+        return (self.instances[instance] for _, instance in self._order)
+
+    def tasks_of(self, subject: str) -> list[Task]:
+        """The tasks that work or worked on it, the oldest first."""
+        found = (self.tasks[task] for task in self._by_subject.get(subject, ()))
+        return sorted(found, key=lambda task: (task.created_ms, task.id))
+
+    # -------------------------------------------------------------- events
+
+    def _record(self, replica: Replica, kind: str, key: str, noun: Any) -> None:
+        assert replica.position is not None  # noqa: S101 - whoever records has just placed it
+        event = Event(self._next, replica.book, replica.position, self.cursor, kind, key, noun)
+        self._next += 1
+        self._ring.append(event)
+        if len(self._ring) > self._ring_limit:
+            dropped = self._ring.popleft()
+            kept = self.replicas[dropped.book]
+            if kept.floor is None or not kept.floor.has_seen(dropped.position):
+                kept.floor = dropped.position
+
+    def events(self, number: int) -> Iterator[Event] | None:
+        """The events from this number on, or None when some of them are in the ring no more."""
+        if not self._ring:
+            return iter(()) if number >= self._next else None
+        behind = number - self._ring[0].number
+        if behind < 0:
+            return None
+        return (self._ring[index] for index in range(behind, len(self._ring)))
+
+    @property
+    def next_number(self) -> int:
+        return self._next
+
+    @property
+    def oldest_number(self) -> int:
+        return self._ring[0].number if self._ring else self._next
+
+    def can_resume(self, cursor: Cursor) -> bool:
+        """Whether every change behind this cursor is in the ring."""
+        for book, replica in self.replicas.items():
+            if replica.floor is None:
+                continue  # never filled: nothing was missed
+            seen = cursor.get(book)
+            if seen is None or not seen.has_seen(replica.floor):
+                return False
+        return True
+
+
+class Reader:
+    """One consumer of the events. It holds a place in the ring and no events of its own."""
+
+    def __init__(self, view: View, since: Cursor | None = None) -> None:
+        self._view = view
+        self._seen: Cursor = {}
+        self._is_lost = since is not None and not view.can_resume(since)
+        if since is None or self._is_lost:
+            self._number = view.next_number
+        else:
+            self._number, self._seen = view.oldest_number, since
+
+    @property
+    def has_news(self) -> bool:
+        return self._is_lost or self._number < self._view.next_number
+
+    def take(self, limit: int) -> list[Event]:
+        """The next events, at most `limit`; one of kind `reread` when this reader fell too far behind."""
+        events = None if self._is_lost else self._view.events(self._number)
+        if events is None:
+            return [self._start_again()]
+        taken: list[Event] = []
+        for event in events:
+            self._number = event.number + 1
+            seen = self._seen.get(event.book)
+            if seen is None or not seen.has_seen(event.position):
+                taken.append(event)
+            if len(taken) == limit:
+                break
+        return taken
+
+    def _start_again(self) -> Event:
+        self._is_lost = False
+        self._seen = {}
+        self._number = self._view.next_number
+        nowhere = Position("", 0, WHOLE)
+        return Event(self._number, Book.SCHEDULER, nowhere, self._view.cursor, REREAD, "")
+
+
+def _moves(book: Book, change: Change) -> Iterator[tuple[str, str, Any]]:
+    ids = IDS[book]
+    for kind, noun in change.nouns:
+        yield kind, ids[kind](noun), noun
+    for kind, key in change.gone:
+        yield kind, key, None
+
+
+def _found(table: Mapping[K, V], key: K, what: str, name: str) -> V:
+    found = table.get(key)
+    if found is None:
+        raise NotFound(f"there is no {what} {key!r:.200}", field=name, subject=str(key))
+    return found
+
+
+def _rates(last: Usage, now: Usage) -> Rates:
+    """A counter that fell belongs to another life of the machine: it counts from zero."""
+    seconds = (now.at_ms - last.at_ms) / 1000
+
+    def rate(before: int, after: int) -> int:
+        return round((after - before if after >= before else after) / seconds)
+
+    return Rates(
+        rate(last.read_bytes, now.read_bytes),
+        rate(last.written_bytes, now.written_bytes),
+        rate(last.received_bytes, now.received_bytes),
+        rate(last.sent_bytes, now.sent_bytes),
+    )

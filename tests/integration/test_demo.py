@@ -1,0 +1,141 @@
+"""The story that a user sees, told by the real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nano.fleet.bridge import bridge_is_there
+from nano.fleet.guest_image import built_image, cache_folder
+from nano.fleet.host import wait_until
+from nano.fleet.libvirtd import running_guests
+from nano.fleet.processes import processes_mentioning, processes_of
+from tests.support.netns import fresh_network
+
+__all__ = ["fresh_network"]
+
+pytestmark = [
+    pytest.mark.hypervisor,
+    pytest.mark.skipif(os.geteuid() != 0, reason="bridges and a libvirtd of our own need root"),
+]
+
+
+def fleet(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "nano.fleet", *arguments]
+
+
+def last_line(output: str) -> dict[str, Any]:
+    return dict(json.loads(output.strip().splitlines()[-1]))
+
+
+def test_the_demo_ends_well_and_says_what_it_verified() -> None:
+    done = subprocess.run(fleet("demo"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = last_line(done.stdout)
+    assert told["address"].startswith("10.57.0.")
+    assert told["simulated"] is False
+    assert set(told["verified"]) >= {
+        "no domain",
+        "no volume",
+        "no lease",
+        "no bridge",
+        "no process",
+        "no task open",
+    }
+    assert {"image", "services", "upload", "create", "start", "answer", "delete"} <= set(told["seconds"])
+
+
+def test_the_simulated_demo_says_that_it_is_simulated() -> None:
+    done = subprocess.run(fleet("demo", "--simulated"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert last_line(done.stdout)["simulated"] is True
+
+
+def test_an_interrupted_demo_leaves_nothing_and_says_so() -> None:
+    with subprocess.Popen(fleet("demo"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if "creating instance" in line:
+                demo.send_signal(signal.SIGINT)
+        assert demo.wait() == 1
+        assert demo.stderr is not None
+        assert "interrupted" in demo.stderr.read()
+    assert processes_mentioning(Path("/tmp/nano-demo-")) == {}
+    assert not list(Path("/tmp").glob("nano-demo-*"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _image(monkeypatch_module: pytest.MonkeyPatch) -> None:
+    """The guest image, built where packages can be fetched: a network of one's own leads nowhere."""
+    cache = cache_folder(Path("var"))
+    cache.mkdir(parents=True, exist_ok=True)
+    built_image(cache, print)
+    monkeypatch_module.setenv("NANO_CACHE", str(cache))
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture
+def root(fresh_network: None, tmp_path: Path) -> Iterator[Path]:
+    """A fleet's folder in a network of its own; whatever the test left is stopped."""
+    yield tmp_path
+    subprocess.run(fleet("--root", str(tmp_path), "down"), capture_output=True, check=False)
+
+
+@contextmanager
+def up_until_told(root: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """`up`, run until it has told its story; its process, and what it said."""
+    with subprocess.Popen(fleet("--root", str(root), "up"), stdout=subprocess.PIPE, text=True) as up:
+        said = ""
+        while not said.splitlines()[-1:] or not said.splitlines()[-1].startswith("Ctrl-C stops"):
+            assert up.stdout is not None
+            line = up.stdout.readline()
+            assert line, f"up ended with {up.wait()}: {said}"
+            said += line
+        yield up, said
+
+
+def rest_of(up: "subprocess.Popen[str]") -> str:
+    """What it still says until it ends well."""
+    assert up.stdout is not None
+    said = up.stdout.read()
+    assert up.wait() == 0
+    return said
+
+
+def told(said: str, word: str) -> str:
+    return next(line.split(None, 1)[1] for line in said.splitlines() if line.split()[:1] == [word])
+
+
+def test_ctrl_c_leaves_the_guest_to_the_next_up_and_down_stops_all(root: Path) -> None:
+    uri = f"qemu+unix:///system?socket={root}/libvirt/run/libvirt-sock"
+    with up_until_told(root) as (up, said):
+        first = told(said, "instance")
+        qemu = {pid for pid, command in processes_mentioning(root).items() if "qemu-system" in command}
+        assert len(qemu) == 1
+        second = subprocess.run(fleet("--root", str(root), "up"), capture_output=True, text=True, check=False)
+        assert second.returncode == 1
+        assert f"process {up.pid}" in second.stderr
+        up.send_signal(signal.SIGINT)
+        assert "guests go on running" in rest_of(up)
+    assert processes_of(root) == {}
+    assert qemu <= set(processes_mentioning(root))
+    with up_until_told(root) as (up, said):
+        assert told(said, "instance") == first
+        assert len(running_guests(uri)) == 1
+        down = subprocess.run(fleet("--root", str(root), "down"), capture_output=True, text=True, check=False)
+        assert down.returncode == 0, down.stdout + down.stderr
+        rest_of(up)
+    assert not bridge_is_there("nano0")
+    assert wait_until(lambda: not processes_mentioning(root), 5)

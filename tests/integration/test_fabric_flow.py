@@ -1,0 +1,106 @@
+"""Back-pressure and many calls: what a slow reader and a crowd may cost."""
+
+import asyncio
+import contextlib
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from nano.fabric.exchanges import SEND_MARK_BYTES
+from nano.fabric.quic import MIB, Windows
+from tests.support.echo import EchoStub
+from tests.support.fabrics import Lab
+
+HELD_LIMIT_BYTES = 8 * MIB
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+async def _quiet(measure: Callable[[], int], stub: EchoStub) -> int:
+    """The value of `measure` once it has stood still while twenty other calls went to and fro."""
+    async with asyncio.timeout(20):
+        while True:
+            before = measure()
+            for _ in range(20):
+                await stub.repeat(b"round trip")
+            if measure() == before:
+                return before
+
+
+async def test_a_server_stops_producing_for_a_client_that_does_not_read(lab: Lab) -> None:
+    async with lab.echo() as (handler, stub, cell, scheduler):
+        tracemalloc.start()
+        flood = stub.flood()
+        assert len(await anext(flood)) == 100_000
+        produced = await _quiet(lambda: handler.produced, stub)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        most = (SEND_MARK_BYTES + Windows().stream_bytes) // 100_000 + 4
+        assert produced <= most
+        assert all(link.quic.held_bytes <= Windows().stream_bytes for link in scheduler.links)
+        assert peak < HELD_LIMIT_BYTES
+        assert await stub.repeat(b"others get through", timeout=5) == b"others get through"
+        for _ in range(30):
+            await anext(flood)
+        assert handler.produced > produced
+        await flood.aclose()  # type: ignore[attr-defined]
+        await asyncio.wait_for(handler.stopped.wait(), 5)
+        assert all(link.quic.held_bytes == 0 for link in (*cell.links, *scheduler.links))
+
+
+async def test_a_client_stops_sending_to_a_server_that_does_not_read(lab: Lab) -> None:
+    sent: list[int] = []
+
+    async def source() -> AsyncIterator[bytes]:
+        for number in range(200):
+            yield bytes(100_000)
+            sent.append(number)
+
+    async with lab.echo() as (handler, stub, cell, _), asyncio.TaskGroup() as jobs:
+        call = jobs.create_task(stub.ignore(source()))
+        await handler.started.wait()
+        assert (
+            await _quiet(lambda: len(sent), stub) <= (SEND_MARK_BYTES + Windows().stream_bytes) // 100_000 + 4
+        )
+        assert sum(link.quic.held_bytes for link in cell.links) < HELD_LIMIT_BYTES
+        handler.may_read.set()
+        assert await call == str(199 * 100_000).encode()
+
+
+async def test_five_thousand_calls_stay_open_beside_a_quick_one(lab: Lab) -> None:
+    count = 5_000
+    async with lab.echo() as (_, stub, cell, scheduler), contextlib.AsyncExitStack() as stack:
+        begun = asyncio.Semaphore(0)
+
+        async def hold() -> None:
+            async for _ in stub.wait():
+                begun.release()
+
+        jobs = await stack.enter_async_context(asyncio.TaskGroup())
+        holders = [jobs.create_task(hold()) for _ in range(count)]
+        async with asyncio.timeout(60):
+            for _ in range(count):
+                await begun.acquire()
+        (link,) = scheduler.links
+        assert len(link.exchanges) == count
+        took = []
+        for _ in range(50):
+            began = time.perf_counter()
+            assert await stub.repeat(b"quick", timeout=5) == b"quick"
+            took.append(time.perf_counter() - began)
+        assert sorted(took)[len(took) // 2] < 0.1
+        for holder in holders:
+            holder.cancel()
+        await asyncio.gather(*holders, return_exceptions=True)
+        assert len(link.exchanges) == 0
+        assert await stub.repeat(b"the link lives", timeout=5) == b"the link lives"
+        (theirs,) = cell.links
+        async with asyncio.timeout(10):
+            while theirs.exchanges:
+                await stub.repeat(b"until the last has ended")

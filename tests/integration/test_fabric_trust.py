@@ -1,0 +1,137 @@
+"""Both ends of a link prove who they are before anything is served."""
+
+import asyncio
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from aioquic.asyncio.client import connect
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import ConnectionTerminated, QuicEvent
+
+from nano.fabric.fabric import Fabric, FabricConfig
+from nano.fabric.identity import Identity
+from nano.model.errors import Forbidden, Unreachable, Untrusted
+from nano.model.peers import Peer, Role
+from tests.support.certificates import utc_now
+from tests.support.echo import ROLES, BytesCodec, EchoHandler, EchoStub
+from tests.support.fabrics import Lab
+
+BAD_CERTIFICATE = 0x100 + 42
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+class _StockClient(QuicConnectionProtocol):
+    """aioquic's own client, which notes why it was turned away."""
+
+    ended: ConnectionTerminated | None = None
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        if isinstance(event, ConnectionTerminated):
+            self.ended = event
+
+
+async def test_a_client_without_a_certificate_is_turned_away(lab: Lab) -> None:
+    async with lab.join(Role.CELL, "c1") as cell:
+        configuration = QuicConfiguration(
+            alpn_protocols=["h3"], server_name=lab.identity(Role.CELL, "c1").dns_name
+        )
+        configuration.load_verify_locations(cafile=str(lab.authority.ca_file))
+        host, port = cell.address[:2]
+        async with connect(host, port, configuration=configuration, create_protocol=_StockClient) as client:
+            await asyncio.wait_for(client.wait_closed(), 5)
+            assert isinstance(client, _StockClient)
+            assert client.ended is not None
+            assert client.ended.error_code == BAD_CERTIFICATE
+            assert "no certificate" in client.ended.reason_phrase
+
+
+async def _call(identity: Identity, peers: dict[str, str], name: str) -> None:
+    config = FabricConfig(host="127.0.0.1", multicast=False, peers=peers)
+    async with Fabric.join(config, identity, codec=BytesCodec()) as fabric:
+        await EchoStub(fabric.channel(Role.CELL, name)).repeat(b"x", timeout=2)
+
+
+async def test_a_peer_of_another_zone_is_neither_called_nor_served(lab: Lab, tmp_path: Path) -> None:
+    other = Lab(tmp_path / "other")
+    handler = EchoHandler()
+    async with lab.join(Role.CELL, "c1") as cell:
+        cell.serve([handler], ROLES)
+        with pytest.raises(Untrusted):
+            await _call(other.identity(Role.SCHEDULER, "s1"), lab.addresses, "c1")
+        assert cell.links == []
+
+
+async def test_a_server_that_trusts_the_client_not_tells_why(lab: Lab, tmp_path: Path) -> None:
+    """The client's own checks pass: it trusts the server's authority, but shows a certificate of another."""
+    foreign = Lab(tmp_path / "other").identity(Role.SCHEDULER, "s1")
+    mixed = Identity(
+        foreign.zone,
+        foreign.role,
+        foreign.id,
+        foreign.certificate_file,
+        foreign.key_file,
+        lab.authority.ca_file,
+    )
+    mixed = Identity(lab.authority.zone.id, *(getattr(mixed, name) for name in Identity.__slots__[1:]))
+    async with lab.join(Role.CELL, "c1") as cell:
+        cell.serve([EchoHandler()], ROLES)
+        with pytest.raises((Untrusted, Unreachable), match="authority"):
+            await _call(mixed, lab.addresses, "c1")
+
+
+async def test_another_peer_at_the_address_is_not_taken_for_the_one_that_was_called(lab: Lab) -> None:
+    async with lab.join(Role.CELL, "c1") as cell:
+        cell.serve([EchoHandler()], ROLES)
+        peers = {"cell/c2": lab.addresses["cell/c1"]}
+        with pytest.raises(Untrusted):
+            await _call(lab.identity(Role.SCHEDULER, "s1"), peers, "c2")
+
+
+async def test_a_certificate_that_has_ended_is_refused(lab: Lab) -> None:
+    def in_a_month() -> datetime:
+        return utc_now() + timedelta(days=30)
+
+    config = FabricConfig(host="127.0.0.1", multicast=False)
+    async with Fabric.join(
+        config, lab.identity(Role.CELL, "c1"), codec=BytesCodec(), clock=in_a_month
+    ) as cell:
+        cell.serve([EchoHandler()], ROLES)
+        peers = {"cell/c1": "{}:{}".format(*cell.address)}
+        with pytest.raises(Untrusted, match="ended"):
+            await _call(lab.identity(Role.SCHEDULER, "s1"), peers, "c1")
+
+
+async def test_a_peer_that_is_expelled_loses_its_links_and_gets_no_new_one(lab: Lab) -> None:
+    async with lab.echo() as (handler, stub, cell, scheduler):
+        assert await stub.repeat(b"x") == b"x"
+        (link,) = scheduler.links
+        cell.expel(Peer(Role.SCHEDULER, "s1"))
+        await asyncio.wait_for(link.wait_closed(), 5)
+        with pytest.raises((Forbidden, Unreachable)):
+            await stub.who_am_i(timeout=2)
+        assert handler.callers == []
+        cell.readmit(Peer(Role.SCHEDULER, "s1"))
+        assert await stub.repeat(b"x", timeout=2) == b"x"
+
+
+async def test_a_renewed_certificate_is_shown_on_new_links_while_old_ones_go_on(lab: Lab) -> None:
+    async with lab.echo() as (_, stub, cell, scheduler):
+        assert await stub.repeat(b"x") == b"x"
+        (old,) = scheduler.links
+        before = old.quic.peer_certificate
+        cell.renewed(lab.identity(Role.CELL, "c1"))
+        assert await stub.repeat(b"still on the old one") == b"still on the old one"
+        assert scheduler.links == [old]
+        old.close()
+        assert await stub.repeat(b"on a new one") == b"on a new one"
+        (new,) = scheduler.links
+        after = new.quic.peer_certificate
+        assert before is not None
+        assert after is not None
+        assert before.serial_number != after.serial_number

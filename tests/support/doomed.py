@@ -1,0 +1,171 @@
+"""Runs a service that dies, or stands still, at exactly one point of its work.
+
+    python -m tests.support.doomed SERVICE FOLDER --config FILE
+
+The service is the real one, run as `python -m services.SERVICE` runs it; only in this process its callee and
+its journal are replaced by ones that tell at each point of interest how far the work is. All points are told
+to the socket FOLDER/told. FOLDER/SERVICE.doom names the one that is the end; it is read at each point, so that
+one life may serve several trials, and it is gone when its hour has come.
+
+Points: `line` (one line of the journal has become durable); `begin STEP entering` and `leaving`, likewise
+`undo STEP` and `forget`; `job STEP entering`, `worked` (the world is changed, the book is not) and `leaving`
+(the book is too, nobody was told), likewise `back STEP` for the job of an undo.
+"""
+
+import asyncio
+import contextlib
+import os
+import runpy
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nano.model.action import Action, Outcome, Progress
+from nano.model.ids import TaskId
+from nano.saga import callee as saga_callee
+from nano.saga.handlers import Did, Report, errand
+from nano.saga.step import Changes
+from nano.shelf import folder as shelf_folder
+from nano.shelf.journal import Entry
+
+
+class Doom(msgspec.Struct, frozen=True):
+    """What shall happen at the `count`th time that the service reaches `at`."""
+
+    id: str
+    at: str
+    count: int = 1
+    holds: bool = False
+    """It stands still there until it is cancelled, instead of dying."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A point was reached."""
+
+    service: str
+    at: str
+    text: str = ""
+    """Of a line: the changes in it."""
+    doom: str = ""
+    """The id of the doom that strikes here."""
+
+
+class Fate:
+    """What happens to one service, and telling it."""
+
+    def __init__(self, folder: Path, service: str) -> None:
+        self._service = service
+        self._file = folder / f"{service}.doom"
+        self._told = str(folder / "told")
+        self._teller = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._seen: dict[str, int] = {}
+
+    def reached(self, at: str, text: str = "") -> bool:
+        """Tell it. Does not return where death is meant to be; says whether to stand still."""
+        doom = self._strikes(at)
+        told = msgspec.json.encode(Told(self._service, at, text, doom.id if doom else ""))
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):  # the test is over
+            self._teller.sendto(told, self._told)
+        if doom is None:
+            return False
+        if not doom.holds:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return True
+
+    async def reached_or_held(self, at: str) -> None:
+        if self.reached(at):
+            await asyncio.Event().wait()
+
+    def _strikes(self, at: str) -> Doom | None:
+        try:
+            doom = msgspec.json.decode(self._file.read_bytes(), type=Doom)
+        except FileNotFoundError:
+            return None
+        if doom.at != at:
+            return None
+        self._seen[doom.id] = self._seen.get(doom.id, 0) + 1
+        if self._seen[doom.id] < doom.count:
+            return None
+        try:
+            self._file.unlink()
+        except FileNotFoundError:  # it was called off in this moment
+            return None
+        return doom
+
+
+def doomed_callee(fate: Fate) -> type[saga_callee.Callee]:
+    """The callee, telling of each call and each job."""
+
+    class DoomedCallee(saga_callee.Callee):
+        async def begin(self, task: TaskId, step: str, action: Action, deadline_ms: int = 0) -> Outcome:
+            return await self._around(f"begin {step}", super().begin(task, step, action, deadline_ms))
+
+        async def undo(self, task: TaskId, step: str) -> Outcome:
+            return await self._around(f"undo {step}", super().undo(task, step))
+
+        async def forget(self, tasks: Iterable[TaskId]) -> None:
+            await self._around("forget", super().forget(tasks))
+
+        def job(
+            self,
+            kind: type[Any],
+            run: Callable[[Any, Report], Awaitable[Did]],
+            undo: Callable[[Any], Awaitable[Changes]] | None = None,
+        ) -> None:
+            async def run_doomed(action: Any, report: Report) -> Did:
+                return await self._around(f"job {errand.get().step}", run(action, report), after="worked")
+
+            async def undo_doomed(action: Any) -> Changes:
+                assert undo is not None
+                return await self._around(f"back {errand.get().step}", undo(action), after="worked")
+
+            super().job(kind, run_doomed, undo_doomed if undo else None)
+
+        async def _finish(self, key: Any, begun: Any, ended: Any, changes: Changes) -> None:
+            await super()._finish(key, begun, ended, changes)
+            way = "job" if begun.progress is Progress.BEGUN else "back"
+            fate.reached(f"{way} {begun.key} leaving")
+
+        @staticmethod
+        async def _around(what: str, work: Awaitable[Any], *, after: str = "leaving") -> Any:
+            try:
+                await fate.reached_or_held(f"{what} entering")
+            except asyncio.CancelledError:
+                if asyncio.iscoroutine(work):
+                    work.close()  # it was never begun
+                raise
+            done = await work
+            await fate.reached_or_held(f"{what} {after}")
+            return done
+
+    return DoomedCallee
+
+
+def doomed_log(fate: Fate) -> type[shelf_folder.Log]:
+    """The journal, one sync for each line, so that commits which would share one can be parted by death."""
+
+    class DoomedLog(shelf_folder.Log):
+        def append(self, entries: Sequence[Entry]) -> None:
+            for entry in entries:
+                super().append([entry])
+                fate.reached("line", entry.changes.decode())
+
+    return DoomedLog
+
+
+def main() -> None:
+    service, folder = sys.argv[1], Path(sys.argv[2])
+    fate = Fate(folder, service)
+    saga_callee.Callee = doomed_callee(fate)  # type: ignore[misc]
+    shelf_folder.Log = doomed_log(fate)  # type: ignore[misc]
+    sys.argv = [service, *sys.argv[3:]]
+    runpy.run_module(f"services.{service}", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""The connection: windows by consumption, streams under loss, client certificates, datagrams."""
+
+from pathlib import Path
+
+import pytest
+from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, StreamDataReceived
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nano.fabric.quic import DATAGRAM_QUEUE, KIB, Connection, Windows, header_of, is_trust_error
+from tests.support.quic_pairs import CLIENT, SERVER, Pair
+
+SMALL = Windows(stream_bytes=64 * KIB, connection_bytes=256 * KIB, streams=100)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("zone")
+
+
+def _open(pair: Pair, data: bytes = b"", *, end: bool = False) -> int:
+    stream_id = pair.client.get_next_available_stream_id()
+    pair.client.send_stream_data(stream_id, data, end)
+    return stream_id
+
+
+def _hold_all(pair: Pair, end: Connection) -> None:
+    """As the link does: everything that came counts as held until somebody consumes it."""
+    for event in pair.events[end]:
+        if isinstance(event, StreamDataReceived):
+            end.hold(event.stream_id, len(event.data))
+    pair.events[end].clear()
+
+
+class _HoldingPair(Pair):
+    """Whatever comes to the server is held at once."""
+
+    def _collect(self, end: Connection) -> None:
+        super()._collect(end)
+        if end is self.server:
+            _hold_all(self, end)
+
+
+def test_a_reader_that_consumes_nothing_gets_one_window_and_no_more(folder: Path) -> None:
+    pair = _HoldingPair.connected(folder, SMALL)
+    _open(pair, bytes(1000 * KIB))
+    pair.run()
+    assert pair.server.held_bytes == SMALL.stream_bytes
+
+
+def test_many_streams_share_the_window_of_the_connection(folder: Path) -> None:
+    pair = _HoldingPair.connected(folder, SMALL)
+    for _ in range(20):
+        _open(pair, bytes(100 * KIB))
+    pair.run()
+    assert pair.server.held_bytes <= SMALL.connection_bytes
+    assert pair.server.held_bytes > SMALL.connection_bytes - 4 * KIB
+
+
+def test_what_is_consumed_makes_room_for_as_much(folder: Path) -> None:
+    pair = _HoldingPair.connected(folder, SMALL)
+    stream_id = _open(pair, bytes(1000 * KIB))
+    pair.run()
+    assert pair.server.consume(stream_id, 32 * KIB)
+    pair.run()
+    assert pair.server.held_bytes == SMALL.stream_bytes
+    assert not pair.server.consume(stream_id, 1), "a byte is not worth a frame"
+
+
+def test_a_released_stream_gives_its_share_back(folder: Path) -> None:
+    pair = _HoldingPair.connected(folder, SMALL)
+    ids = [_open(pair, bytes(100 * KIB)) for _ in range(20)]
+    pair.run()
+    for stream_id in ids[:10]:
+        pair.server.release(stream_id)
+    before = pair.server.held_bytes
+    pair.run()
+    assert pair.server.held_bytes > before
+    assert not pair.server.consume(ids[0], 5), "nobody reads it any more"
+
+
+def test_wider_windows_count_from_now_on(folder: Path) -> None:
+    pair = _HoldingPair.connected(folder, SMALL)
+    stream_id = _open(pair, bytes(2000 * KIB))
+    pair.run()
+    pair.server.widen(Windows(stream_bytes=512 * KIB, connection_bytes=1024 * KIB))
+    pair.server.consume(stream_id, 1)
+    pair.run()
+    assert pair.server.held_bytes == 512 * KIB
+
+
+def _ended_streams(pair: Pair, end: Connection) -> set[int]:
+    return {
+        event.stream_id
+        for event in pair.events[end]
+        if isinstance(event, StreamDataReceived) and event.end_stream
+    }
+
+
+@given(
+    lost=st.sets(st.integers(0, 400), max_size=150),
+    sizes=st.lists(st.integers(0, 40_000), min_size=1, max_size=12),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_everything_arrives_whatever_the_network_loses(
+    folder: Path, lost: set[int], sizes: list[int]
+) -> None:
+    """Only streams that need service are looked at: a loss must bring one back, an end must free it."""
+    pair = Pair.connected(folder)
+    begin = pair.sent
+    bodies = {_open(pair, bytes([n]) * size, end=True): bytes([n]) * size for n, size in enumerate(sizes)}
+    answered: set[int] = set()
+    for _ in range(3):
+        pair.run(lambda n: n - begin in lost, seconds=60)
+        for stream_id in _ended_streams(pair, pair.server) - answered:
+            answered.add(stream_id)
+            pair.server.send_stream_data(stream_id, b"thanks", end_stream=True)
+    assert {stream_id: pair.received(pair.server, stream_id) for stream_id in bodies} == bodies
+    assert all(pair.received(pair.client, stream_id) == b"thanks" for stream_id in bodies)
+    assert not any(end.has_stream(stream_id) for stream_id in bodies for end in (pair.client, pair.server))
+
+
+@given(lost=st.sets(st.integers(0, 60), max_size=30))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_reset_arrives_whatever_the_network_loses(folder: Path, lost: set[int]) -> None:
+    pair = Pair.connected(folder)
+    stream_id = _open(pair, b"begun")
+    pair.run()
+    begin = pair.sent
+    pair.client.reset_stream(stream_id, 7)
+    pair.client.stop_stream(stream_id, 7)
+    pair.run(lambda n: n - begin in lost, seconds=60)
+    pair.run()
+    assert not pair.client.has_stream(stream_id)
+    assert not pair.server.has_stream(stream_id)
+
+
+def test_idle_streams_cost_nothing_for_a_packet(folder: Path) -> None:
+    pair = Pair.connected(folder, Windows(streams=3000))
+    for _ in range(2000):
+        _open(pair, b"x")
+    pair.run()
+    assert pair.client._streams_queue == []
+    assert pair.server._streams_queue == []
+    assert list(pair.server._streams.values()) == []
+
+
+def test_streams_that_end_make_room_for_new_ones(folder: Path) -> None:
+    pair = Pair.connected(folder, Windows(streams=10))
+    for _ in range(50):
+        assert pair.client.free_streams > 0
+        stream_id = _open(pair, b"x", end=True)
+        pair.run()
+        pair.server.send_stream_data(stream_id, b"y", end_stream=True)
+        pair.run()
+    assert pair.client.free_streams > 0
+
+
+def test_each_end_sees_the_certificate_of_the_other(folder: Path) -> None:
+    pair = Pair.connected(folder)
+    for end in (pair.client, pair.server):
+        assert end.peer_certificate is not None
+
+
+def test_the_peers_close_is_known_with_the_packet_that_brings_it(folder: Path) -> None:
+    pair = Pair.connected(folder)
+    pair.client.close(error_code=0x100, reason_phrase="bye")
+    for data, _ in pair.client.datagrams_to_send(now=pair.now):
+        pair.server.take(data, CLIENT, pair.now)
+    assert pair.server.ended is not None
+    assert pair.server.ended.reason_phrase == "bye"
+
+
+def test_a_refused_certificate_ends_the_connection_as_tls_says(folder: Path) -> None:
+    pair = Pair.connected(folder)
+    pair.server.close_untrusted("a stranger")
+    pair.run()
+    (ended,) = (event for event in pair.events[pair.client] if isinstance(event, ConnectionTerminated))
+    assert is_trust_error(ended.error_code)
+    assert ended.reason_phrase == "a stranger"
+
+
+def test_a_datagram_that_never_fits_is_refused_and_blocks_nobody(folder: Path) -> None:
+    pair = Pair.connected(folder)
+    room = pair.client.datagram_room_bytes
+    assert room == 1170
+    assert not pair.client.offer_datagram(bytes(room + 1))
+    assert pair.client.offer_datagram(bytes(room))
+    pair.run()
+    got = [event.data for event in pair.events[pair.server] if isinstance(event, DatagramFrameReceived)]
+    assert got == [bytes(room)]
+
+
+def test_a_full_queue_of_datagrams_drops_the_oldest(folder: Path) -> None:
+    pair = Pair.connected(folder)
+    for number in range(DATAGRAM_QUEUE + 10):
+        pair.client.offer_datagram(str(number).encode())
+    pair.run()
+    got = [event.data for event in pair.events[pair.server] if isinstance(event, DatagramFrameReceived)]
+    assert got == [str(number).encode() for number in range(10, DATAGRAM_QUEUE + 10)]
+
+
+def test_a_lone_ping_is_answered_without_a_timer(folder: Path) -> None:
+    pair = Pair.connected(folder)
+    pair.run()
+    pair.client.send_ping(1)
+    for data, _ in pair.client.datagrams_to_send(now=pair.now):
+        assert pair.server.take(data, CLIENT, pair.now + 0.001)
+    assert len(pair.server.datagrams_to_send(now=pair.now + 0.001)) == 1
+
+
+@given(garbage=st.lists(st.binary(max_size=1500), min_size=1, max_size=30))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_garbage_is_no_sign_of_life(folder: Path, garbage: list[bytes]) -> None:
+    pair = Pair.connected(folder)
+    for data in garbage:
+        header_of(data)
+        assert not pair.server.take(data, CLIENT, pair.now)
+        assert not pair.client.take(data, SERVER, pair.now)
+    assert pair.server.ended is None
+    assert pair.client.ended is None
