@@ -61,9 +61,13 @@ def _common(root: Path, run: Path, name: str, port: int) -> dict[str, Any]:
 
 
 def write_configuration(root: Path, bridge: Bridge, libvirtd: Libvirtd | None) -> None:
-    """Write `config/<name>.toml` for each service that has none."""
+    """Write `config/<name>.toml` for each service that has none, and make what these name."""
     folder = root / "config"
     folder.mkdir(parents=True, exist_ok=True)
+    for passed in (root / "data", root / "data" / "cell"):
+        passed.mkdir(exist_ok=True)
+        # QEMU may run as a user of its own (the system's libvirtd does that): it must get to its volumes.
+        passed.chmod(0o711)
     for name, settings in service_settings(root, bridge, libvirtd).items():
         path = folder / f"{name}.toml"
         if not path.exists():

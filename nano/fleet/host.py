@@ -92,7 +92,7 @@ def clear(place: Place, say: Progress) -> None:
         return
     libvirtd = choose_libvirtd(place.root, place.cache, isolated=place.isolated)
     with _reachable(libvirtd, place):
-        stop_guests(libvirtd.uri, running_guests(libvirtd.uri), say)
+        stop_guests(libvirtd.uri, running_guests(libvirtd.uri, place.root), say)
     if remove_bridge(bridge.name, str(place.root)):
         say(f"removed the bridge {bridge.name}")
 

@@ -137,9 +137,15 @@ def stop_guests(uri: str, names: list[str], say: Progress, *, patience_s: float 
         raise Conflict(f"libvirt could not switch off {', '.join(sorted(still))}; see its log", subject=uri)
 
 
-def running_guests(uri: str) -> list[str]:
-    """The names of the domains that run."""
-    return run_tool("virsh", "-q", "-c", uri, "list", "--name").split()
+def running_guests(uri: str, root: Path | None = None) -> list[str]:
+    """The names of the domains that run; with `root` only of those with a disk below it.
+
+    The system's libvirtd runs the guests of others too, which are none of our business.
+    """
+    names = run_tool("virsh", "-q", "-c", uri, "list", "--name").split()
+    if root is None:
+        return names
+    return [name for name in names if f"{root}/" in run_tool("virsh", "-q", "-c", uri, "domblklist", name)]
 
 
 def defined_guests(uri: str) -> list[str]:

@@ -18,7 +18,8 @@ from nano.model.ids import InstanceId
 from nano.model.instance import Power
 from nano.model.pool import Capabilities, VirtType
 from services.cell.domain_xml import AGENT_CHANNEL, METADATA_URI, domain_xml, read_mark
-from services.cell.hypervisor import Changed, Counters, Domain, Event, Events, Gone, Machine, Resync
+from services.cell.events import Events
+from services.cell.hypervisor import Changed, Counters, Domain, Event, Gone, Machine, Resync
 from services.cell.kvm import VirtChoice, kvm_facts, virt_type
 from services.cell.libvirt_link import Link, hand_over
 

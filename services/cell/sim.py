@@ -23,7 +23,8 @@ from nano.model.errors import Conflict, NanoError, NotFound, TimedOut, Unreachab
 from nano.model.ids import InstanceId
 from nano.model.instance import Power
 from nano.model.pool import Capabilities, VirtType
-from services.cell.hypervisor import Changed, Counters, Domain, Event, Events, Gone, Machine, Resync
+from services.cell.events import Events
+from services.cell.hypervisor import Changed, Counters, Domain, Event, Gone, Machine, Resync
 
 _GIB = 1024**3
 _IDLE_SHARE = 0.05

@@ -518,6 +518,10 @@ class World:
         pool = wire.outgoing(Pool(POOL, address_pool=address_pool))
         await self._answered(lambda stub: stub.put_pool(pool, timeout=ANSWER_S))
 
+    async def enable_cell(self, name: str, *, enabled: bool) -> None:
+        asked = v1.EnableCellRequest(pool=POOL, cell=self.processes[name].peer.id, enabled=enabled)
+        await self._answered(lambda stub: stub.enable_cell(asked, timeout=ANSWER_S))
+
     async def edit_range(self, start: str, end: str, *, add: bool) -> None:
         stub = v1.AddressPoolsStub(cast("Any", self.client.channel(Role.ADDRESSPOOL)))
         if add:
