@@ -75,11 +75,9 @@ class Virsh:
             text=True,
         ).stdout
 
-    def define_and_start(self, xml: str, folder: Path) -> float:
+    def define_and_start(self, xml: str, source: str, base: str, folder: Path) -> float:
         """Seconds for an overlay of the same base, define and start of such a domain."""
         name, disk = f"bench-{uuid.uuid4().hex[:8]}", folder / f"bench-{uuid.uuid4().hex[:8]}.qcow2"
-        source = _found(r"<source file='([^']+)'", xml)
-        base = _backing(source)
         twin = re.sub(r"<name>[^<]+</name>", f"<name>{name}</name>", xml)
         twin = re.sub(r"<uuid>[^<]+</uuid>", f"<uuid>{uuid.uuid4()}</uuid>", twin)
         twin = re.sub(r"<mac address='[^']+'/>", "<mac address='52:54:00:be:0c:01'/>", twin)
@@ -148,8 +146,10 @@ def main() -> None:
             ours.append(seconds)
             domain = _found(rf"({instance}|\S*bench-{index})", virsh("list", "--name"))
             xml = virsh("dumpxml", "--inactive", domain)
+            disk = _found(r"<source file='([^']+)'", xml)
+            base = _backing(disk)
             remove(client, instance)
-            theirs.append(virsh.define_and_start(xml, folder))
+            theirs.append(virsh.define_and_start(xml, disk, base, folder))
             print(f"round {index + 1}: Nano {ours[-1]:.3f} s, libvirt alone {theirs[-1]:.3f} s")
     ratio = statistics.median(ours) / statistics.median(theirs)
     print(

@@ -110,7 +110,7 @@ class Exchanges:
         self._streams[stream.id] = stream
 
     def send_headers(self, stream: Stream, headers: Headers, *, end: bool) -> None:
-        if self._carrier.error is not None or self._http is None:
+        if self._carrier.error is not None or self._http is None or self._is_stopped(stream):
             raise StreamClosedError(stream.id)
         block = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         self._http.send_headers(stream.id, block, end)
@@ -126,13 +126,18 @@ class Exchanges:
                 await self._room(stream.id)
             if stream.unwanted:
                 return
-            if stream.error is not None or self._http is None:
+            if stream.error is not None or self._http is None or self._is_stopped(stream):
                 raise StreamClosedError(stream.id)
             part = data if len(data) <= SEND_MARK_BYTES else data[start : start + SEND_MARK_BYTES]
             last = end and start == parts[-1]
             self._http.send_data(stream.id, part, last)
             stream.sent_end = stream.sent_end or last
             self._carrier.flush_soon()
+
+    def _is_stopped(self, stream: Stream) -> bool:
+        """Whether QUIC has given up this stream already, though the news is still on its way to us."""
+        is_open = stream.sent_headers or not self._quic.is_client
+        return is_open and not self._quic.takes_data(stream.id)
 
     def consumed(self, stream_id: int, size_bytes: int) -> None:
         """The application took bytes: tell the peer when that makes a difference."""
@@ -184,6 +189,8 @@ class Exchanges:
         for found in self._http.handle_event(event):
             self._http_event(found)
         match event:
+            case StreamDataReceived(stream_id=stream_id, end_stream=True):
+                self._deaf.discard(stream_id)
             case StreamReset(stream_id=stream_id, error_code=code):
                 self._deaf.discard(stream_id)
                 self._broken_off(stream_id, code)
@@ -228,7 +235,11 @@ class Exchanges:
                 return  # the rest of an answer that nobody waits for
             stream = self._streams[stream_id] = Stream(self, stream_id)
             stream.headers_came(headers, last=ended)
-            self._carrier.requested(stream, headers)
+            if self._quic.takes_data(stream_id):
+                self._carrier.requested(stream, headers)
+            else:  # given up by the peer in the very packet that brought it
+                stream.sent_end, stream.received_end = True, ended
+                stream.release()
         elif dict(headers).get(":status", "").startswith("1"):
             return  # an interim answer (RFC 9110, 15.2)
         else:

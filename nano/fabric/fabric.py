@@ -140,7 +140,7 @@ class Fabric:
             try:
                 async with fabric._directory:
                     yield fabric
-                    await fabric._drain()
+                    await fabric.close()
             except BaseException as error:  # noqa: BLE001 - raised again below, as it is and not as a group
                 failure = error
             finally:
@@ -311,6 +311,8 @@ class Fabric:
             self._on_sample(link.peer, data)
         except NanoError as error:
             _log.debug("sample.refused", peer=str(link.peer), reason=str(error))
+        except Exception as error:  # noqa: BLE001 - a sample may be lost, the link that brought it may not
+            _log.error("sample.failed", peer=str(link.peer), exc_info=error)
 
     # Keeping links
 
@@ -330,8 +332,10 @@ class Fabric:
 
     # Leaving
 
-    async def _drain(self) -> None:
-        """Take no new links, ask peers to start no new calls, and let the open ones end."""
+    async def close(self) -> None:
+        """Leave in good order: no new links, no new calls, a moment for the open ones. `join` does it too."""
+        if self._closed:
+            return
         self._closed = True
         self._listener.accepts = False
         with contextlib.suppress(TimeoutError):

@@ -9,7 +9,7 @@ from nano.fabric.credentials import Credentials
 from nano.fabric.directory import Directory
 from nano.fabric.ends import BULK_WINDOWS, CALL_WINDOWS, Dialled, Handlers, Route
 from nano.fabric.link import Link
-from nano.fabric.udp import Address
+from nano.fabric.udp import Address, resolve
 from nano.model.errors import NanoError, Unreachable, from_code
 from nano.model.peers import Peer, Role
 
@@ -154,23 +154,28 @@ class Links:
         """Try each address, best first. A job of the group, so it gives its error instead of raising it."""
         error: NanoError = Unreachable(f"no address is known for {peer}")
         for address in self._directory.roster.addresses_of(peer):
-            dialled = Dialled(
-                address,
-                peer,
-                credentials=self.credentials,
-                route=self._route,
-                handlers=self._handlers((peer, address, purpose)),
-                windows=_WINDOWS[purpose],
-            )
             try:
-                link = await dialled.connect(DIAL_S)
+                link = await self._connect(peer, purpose, address)
             except NanoError as failure:
                 error = failure
-                self._directory.tell(roster_events.DialFailed(peer, address))
+            except OSError as failure:  # no socket, no such host, no such kind of address here
+                error = Unreachable(f"{peer} cannot be dialled at {address[0]}: {failure}")
             else:
                 self._add(peer, purpose, link)
                 return link
+            self._directory.tell(roster_events.DialFailed(peer, address))
         return error
+
+    async def _connect(self, peer: Peer, purpose: Purpose, address: Address) -> Link:
+        dialled = Dialled(
+            await resolve(address),
+            peer,
+            credentials=self.credentials,
+            route=self._route,
+            handlers=self._handlers((peer, address, purpose)),
+            windows=_WINDOWS[purpose],
+        )
+        return await dialled.connect(DIAL_S)
 
     def _add(self, peer: Peer, purpose: Purpose, link: Link) -> None:
         before = self._links.get((peer, purpose))

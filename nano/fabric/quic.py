@@ -136,6 +136,11 @@ class Connection(QuicConnection):
     def has_stream(self, stream_id: int) -> bool:
         return stream_id in self._streams
 
+    def takes_data(self, stream_id: int) -> bool:
+        """Whether what is written to an open stream is still sent: neither side has given it up."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.sender._reset_error_code is None
+
     def unsent_bytes(self, stream_id: int) -> int:
         """What was written to the stream and has never been sent."""
         stream = self._streams.get(stream_id)

@@ -16,7 +16,7 @@ from grpclib.const import Handler as Method
 from grpclib.encoding.base import CodecBase
 from grpclib.events import _DispatchServerEvents
 from grpclib.exceptions import GRPCError
-from grpclib.metadata import decode_metadata, encode_bin_value, encode_grpc_message
+from grpclib.metadata import Deadline, decode_metadata, encode_bin_value, encode_grpc_message
 from grpclib.server import Stream as Call
 from grpclib.server import request_handler
 from h2.exceptions import StreamClosedError
@@ -24,7 +24,7 @@ from h2.exceptions import StreamClosedError
 from nano.fabric.caller import TASK_HEADER, TASK_LIMIT, Caller, answering
 from nano.fabric.status import DETAIL_TRAILER, detail_of, message_of, status_of
 from nano.fabric.stream import Headers, Stream
-from nano.model.errors import Exhausted, Forbidden, Internal, Invalid, NanoError
+from nano.model.errors import Exhausted, Forbidden, Internal, Invalid, NanoError, TimedOut
 from nano.model.peers import Peer, Role
 
 if TYPE_CHECKING:
@@ -110,8 +110,11 @@ def _flaw(headers: Headers) -> NanoError | None:
         return Invalid(":path", "the request has no path")
     try:
         decode_metadata(headers)
+        deadline = Deadline.from_headers(headers)
     except (ValueError, binascii.Error) as error:
         return Invalid("metadata", f"the metadata cannot be read: {error}")
+    if deadline is not None and not deadline.time_remaining():
+        return TimedOut("the call's deadline had passed when it arrived")
     return None
 
 

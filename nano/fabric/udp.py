@@ -7,9 +7,10 @@ of the QUIC machine and an answer for each packet. This one hands over all that 
 import asyncio
 import collections
 import errno
+import ipaddress
 import socket
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, cast
 
 Address = tuple[str, int]
 """Host and port; for IPv6 the kernel's four-part form, handed through as it is."""
@@ -24,6 +25,10 @@ _BACKLOG_LIMIT = 4_096
 """Datagrams kept while the kernel's buffer is full; beyond it they are lost, as on any network."""
 
 _SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
+_BUFFER_OPTIONS = ((33, socket.SO_RCVBUF), (32, socket.SO_SNDBUF))
+"""SO_RCVBUFFORCE and SO_SNDBUFFORCE (asm-generic/socket.h) pass the kernel's small limit where we may."""
+
+_IPV4 = 4
 
 
 class Receiver(Protocol):
@@ -42,13 +47,33 @@ def bind(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
+        for forced, plain in _BUFFER_OPTIONS:
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, forced, _SOCKET_BUFFER_BYTES)
+            except PermissionError:
+                sock.setsockopt(socket.SOL_SOCKET, plain, _SOCKET_BUFFER_BYTES)
         sock.bind((host, port))
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+async def resolve(address: Address) -> Address:
+    """`address` in the very form in which the kernel will name it as a source; `OSError` for no such host.
+
+    A static address may be a host's name. Only that is asked of the resolver, in a thread.
+    """
+    host, port = address[:2]
+    try:
+        family = ipaddress.ip_address(host.partition("%")[0]).version
+    except ValueError:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    else:
+        if family == _IPV4:
+            return host, port
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
+    return cast("Address", found[0][4])
 
 
 class Endpoint:

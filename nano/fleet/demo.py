@@ -1,8 +1,8 @@
 """`./dev demo`: the whole story in a scratch folder and a network of its own; proof that nothing is left."""
 
-import contextlib
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ from nano.model.errors import Conflict
 
 def demo(caches: Path, *, simulated: bool) -> int:
     """Create, see it answer, stop, delete, verify. `caches` is where a built guest image may be kept."""
-    root = Path(tempfile.mkdtemp(prefix="nano-demo-"))
+    root = Path(tempfile.mkdtemp(prefix="nano-demo-", dir="/var/tmp"))
     place = Place(root, cache_folder(caches), simulated=simulated, isolated=True)
     stages = Stages()
     image = guest_image(place, stages)  # before its own network, from which no package can be fetched
@@ -30,10 +30,12 @@ def demo(caches: Path, *, simulated: bool) -> int:
         try:
             told = run_until_interrupted(lambda interrupted: unless(interrupted, _demo(place, stages, image)))
             verified = [*told.pop("verified"), *_after(place, stages)]
+        except BaseException:
+            print(last_words(root), file=sys.stderr)
+            raise
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                clear(place, stages.say)
-                shutil.rmtree(root)
+            clear(place, stages.say)
+            shutil.rmtree(root)
     stages.say("nothing is left")
     print(json.dumps({"seconds": stages.seconds, **told, "verified": verified}), flush=True)
     return 0
@@ -77,6 +79,13 @@ def _after(place: Place, stages: Stages) -> list[str]:
             "no process": lambda: {**processes_of(place.root), **processes_mentioning(place.root)},
         }
     )
+
+
+def last_words(root: Path, lines: int = 5) -> str:
+    """The end of each log, since the folder goes."""
+    logs = sorted((root / "log").glob("*.log"))
+    ends = (f"{log.name}: {line}" for log in logs for line in log.read_text().splitlines()[-lines:])
+    return "\n".join(ends)
 
 
 def volumes(root: Path) -> list[Path]:

@@ -1,10 +1,11 @@
 """Debian's packages that the guest is made of: which, in what version, and their files."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nano.fleet.tools import Progress, run_tool, tool_succeeds
+from nano.fleet.tools import Progress, run_tool
 from nano.model.errors import Unsupported
 
 KERNEL = "linux-image-cloud-amd64"
@@ -28,33 +29,45 @@ class Package:
 
 def guest_packages(say: Progress) -> list[Package]:
     """What the guest is made of, in the versions that apt would install now."""
-    if not tool_succeeds("apt-cache", "show", KERNEL):
-        say("reading Debian's lists of packages (apt-get update)")
-        run_tool("apt-get", "-qq", "update")
-    libraries = library_packages(run_tool("apt-cache", "depends", "--recurse", *_STRONG_ONLY, AGENT), AGENT)
-    kernel = re.search(r"Depends: (linux-image-\S+)", run_tool("apt-cache", "depends", KERNEL))
+    needs = dependencies(_apt_depends(say))
+    kernel = next((name for name in needs.get(KERNEL, []) if name.startswith("linux-image-")), None)
     if kernel is None:
         raise Unsupported(
             f"apt names no kernel for {KERNEL}: the guest needs Debian on amd64", subject=KERNEL
         )
-    names = ["busybox-static", AGENT, *libraries, kernel[1]]
+    names = ["busybox-static", AGENT, *libraries(needs, AGENT), kernel]
     versions = package_versions(run_tool("apt-cache", "show", "--no-all-versions", *names))
     return [Package(name, versions[name]) for name in names]
 
 
-def library_packages(dependencies: str, package: str) -> list[str]:
-    """The packages of shared libraries that `package` needs, directly or not.
+def _apt_depends(say: Progress) -> str:
+    command = ("apt-cache", "depends", "--recurse", *_STRONG_ONLY, AGENT, KERNEL)
+    try:
+        return run_tool(*command)
+    except Unsupported:  # a machine that has thrown its lists away knows no package
+        say("reading Debian's lists of packages (apt-get update)")
+        run_tool("apt-get", "-qq", "update")
+        return run_tool(*command)
 
-    `dependencies` is what `apt-cache depends --recurse` prints. Only names that begin with `lib` are
-    followed: what else a package wants (init scripts, perl) has no place in the guest.
-    """
+
+def dependencies(shown: str) -> dict[str, list[str]]:
+    """What each package needs, out of what `apt-cache depends --recurse` prints."""
     needs: dict[str, list[str]] = {}
     current: list[str] = []
-    for line in dependencies.splitlines():
+    for line in shown.splitlines():
         if match := re.match(r"^(\S+)$", line):
             current = needs.setdefault(match[1], [])
         elif match := re.match(r"^ [ |](?:Pre)?Depends: (\S+)$", line):
             current.append(match[1])
+    return needs
+
+
+def libraries(needs: Mapping[str, list[str]], package: str) -> list[str]:
+    """The packages of shared libraries that `package` needs, directly or not.
+
+    Only names that begin with `lib` are followed: what else a package wants (init scripts, perl) has no place
+    in the guest.
+    """
     found: list[str] = []
     waiting = [package]
     while waiting:

@@ -35,13 +35,22 @@ class Fleet:
     stages: Stages
 
     async def tell(self, verb: str, *arguments: str) -> dict[str, Any]:
-        """Have `nano.fleet.story` told in a process of its own, so that its memory ends with it."""
+        """Have `nano.fleet.story` told in a process of its own, so that its memory ends with it.
+
+        A service that dies meanwhile may cut the story short; once all are ready again it is told anew, which
+        makes nothing twice.
+        """
         result = self.place.root / "run" / f"{verb}.json"
         command = (
             *(sys.executable, "-m", "nano.fleet.story", verb, "--began", str(self.stages.began_s)),
             *("--settings", str(self.place.root / "nanoctl.toml"), "--result", str(result), *arguments),
         )
-        await _run(command, self.place.root, verb)
+        deaths = self.processes.deaths
+        while await _status(command, self.place.root) != 0:
+            if self.processes.deaths == deaths:
+                raise Internal(f"the story ended early, for the reason above; see {self.place.root}/log")
+            deaths = self.processes.deaths
+            await self.processes.wait_ready(*(each.name for each in self.processes.programs))
         document = json.loads(result.read_text())
         result.unlink()
         self.stages.seconds.update(document["seconds"])
@@ -94,7 +103,8 @@ def guest_image(place: Place, stages: Stages) -> Path:
         return disk
 
 
-async def _run(command: tuple[str, ...], root: Path, verb: str) -> None:
+async def _status(command: tuple[str, ...], root: Path) -> int:
+    """Run the story to its end; its exit status. `TimedOut` when it is stuck."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,
@@ -103,17 +113,13 @@ async def _run(command: tuple[str, ...], root: Path, verb: str) -> None:
     )
     try:
         async with asyncio.timeout(STORY_S):
-            status = await process.wait()
+            return await process.wait()
     except TimeoutError:
         raise TimedOut(f"the last step above did not end within {STORY_S:.0f} s; see {root}/log") from None
     finally:
         if process.returncode is None:
             process.terminate()
             await process.wait()
-    if status != 0:
-        raise Internal(
-            f"the story ({verb}) ended early, for the reason above; the services' logs are in {root}/log"
-        )
 
 
 def run_until_interrupted(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:

@@ -53,6 +53,8 @@ class Processes:
     root: Path
     programs: tuple[Program, ...]
     say: Progress
+    deaths: int = 0
+    """How often a program died by itself so far."""
     _ready: dict[str, asyncio.Event] = field(default_factory=dict)
     _running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,6 +97,7 @@ class Processes:
             self._event(program.name).clear()
             if self._stopping.is_set():
                 return
+            self.deaths += 1
             failures = 1 if loop.time() - started > _CALM_S else failures + 1
             delay_s = restart_delay_s(failures)
             self.say(f"{program.name} {_how_it_ended(status)}: starting it again in {delay_s:g} s")

@@ -49,8 +49,7 @@ class Story:
         with self.stages.stage("upload", f"disk image {image.stem}"):
             image_id = self._image(image)
         with self.stages.stage("create", f"creating instance {INSTANCE}"):
-            found = self._existing() or self._created(image_id, image.stem)
-        instance = found["id"]
+            instance = self._instance(image_id)
         with self.stages.stage("start", f"starting instance {INSTANCE}"):
             self._running(instance)
         with self.stages.stage("answer", "waiting for its address by DHCP and its agent"):
@@ -113,7 +112,18 @@ class Story:
         body = {"limit": 100, "offset": 0, "owner": OWNER, "group": GROUP, "pool": POOL}
         return list(self.client.call("POST", "/search/guests/", body=body).data["result"] or [])
 
-    def _created(self, image: str, image_name: str) -> Guest:
+    def _instance(self, image: str) -> str:
+        """The id of the instance of that name, created now if there is none; whole when this returns."""
+        found = self._existing()
+        instance = str(found["id"]) if found else self._created(image)
+        self._until({"instance", "task"}, lambda: self._is_whole(instance))
+        return instance
+
+    def _is_whole(self, instance: str) -> Guest | None:
+        guest: Guest = self.client.call("GET", f"/guests/{instance}").data
+        return guest if guest["created"] else None
+
+    def _created(self, image: str) -> str:
         templates = self.client.call("GET", "/templates/").data
         template = next((each["id"] for each in templates if each["name"] == TEMPLATE), None)
         if template is None:
@@ -130,9 +140,9 @@ class Story:
             "from_image": image,
             "modules": ["qemu"],
         }
-        answer = self.client.call("POST", "/guests/", body=body, idempotency_key=f"{INSTANCE}-{image_name}")
+        answer = self.client.call("POST", "/guests/", body=body)
         self._finished(answer.task)
-        return {"id": answer.data["id"]}
+        return str(answer.data["id"])
 
     def _running(self, instance: str) -> None:
         if not self.client.call("GET", f"/guests/{instance}").data.get("running"):

@@ -11,7 +11,7 @@ from nano.bindings.messages import Entry
 from nano.model.address import Binding
 from nano.model.errors import NanoError
 
-_RETRY_S = 2.0
+RETRY_S = 2.0
 _LONGEST_LABEL = 63
 """Octets of a host name (RFC 1035, section 2.3.4)."""
 
@@ -59,7 +59,7 @@ class Bindings:
                 told = True
             except NanoError as error:
                 _log.warning("responder.not_told", error=error.message, entries=len(self._table))
-                await asyncio.sleep(_RETRY_S)
+                await asyncio.sleep(RETRY_S)
 
     async def _tell(self) -> None:
         assert self._responder is not None  # noqa: S101 - asked by `tell_all`

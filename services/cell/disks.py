@@ -29,9 +29,12 @@ from services.cell.threads import in_thread
 VOLUMES_MODE = 0o711
 """QEMU may run as a user of its own: it passes through to the file it was told, and lists nothing."""
 
+FILE_MODE = 0o600
+"""Of volumes and bases: libvirt hands them to QEMU's user when a machine starts; nobody else reads a disk."""
+
 _PARTIAL = ".partial"
 _DOOMED = ".removed"
-_SPARE_BYTES = 256 * 1024 * 1024
+SPARE_BYTES = 256 * 1024 * 1024
 """Left free on the file system when a base is fetched: guests that grow must not be paused at once."""
 
 _log = structlog.get_logger()
@@ -183,21 +186,21 @@ class Disks:
 
     async def _make_room(self, wanted_bytes: int, used: Callable[[], set[str]]) -> None:
         """Evict unused bases, the longest untouched first, until the new one fits; else `StorageFull`."""
-        if self._free_bytes() >= wanted_bytes + _SPARE_BYTES:
+        if self.free_bytes() >= wanted_bytes + SPARE_BYTES:
             return
         unused = self.bases() - used() - self._needed.keys()
         for name in sorted(unused, key=lambda each: (self._bases / each).stat().st_atime_ns):
             (self._bases / name).unlink()
             _log.info("base.evicted", base=name)
-            if self._free_bytes() >= wanted_bytes + _SPARE_BYTES:
+            if self.free_bytes() >= wanted_bytes + SPARE_BYTES:
                 return
         raise StorageFull(
-            f"{self._bases} has {self._free_bytes()} bytes free, the image needs {wanted_bytes} and "
-            f"{_SPARE_BYTES} must stay free: remove instances or add storage",
+            f"{self._bases} has {self.free_bytes()} bytes free, the image needs {wanted_bytes} and "
+            f"{SPARE_BYTES} must stay free: remove instances or add storage",
             subject=str(self._bases),
         )
 
-    def _free_bytes(self) -> int:
+    def free_bytes(self) -> int:
         room = os.statvfs(self._bases)
         return room.f_bavail * room.f_frsize
 
@@ -245,14 +248,16 @@ def _check_sizes(instance: InstanceId, sizes_bytes: tuple[int, ...], base: Base 
 
 def _fresh_folder(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=VOLUMES_MODE)
+    folder.mkdir(mode=0o700)
 
 
 def _put_in_place(made: Path, target: Path) -> None:
     """Durable under its final name, or not there at all."""
     if made.is_dir():
         for each in made.iterdir():
+            each.chmod(FILE_MODE)
             _sync(each)
+        made.chmod(VOLUMES_MODE)
     _sync(made)
     made.rename(target)
     _sync_folder(target.parent)

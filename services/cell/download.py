@@ -1,6 +1,7 @@
 """An image's bytes from the store to a file: verified while they are written, resumed where a link broke."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -33,7 +34,7 @@ async def download(
 
     `progress` is told the measured share in percent.
     """
-    with target.open("wb") as file:
+    with open(target, "wb", opener=_private) as file:  # noqa: ASYNC230 - opening does not wait
         sink = _Sink(file, content, image)
         fruitless = 0
         while sink.missing:
@@ -46,6 +47,11 @@ async def download(
                     raise
                 await asyncio.sleep(PAUSE_S)
         await in_thread(sink.finish)
+
+
+def _private(path: str, flags: int) -> int:
+    """An image may hold what only its guests shall read."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 async def _receive(pieces: AsyncIterator[bytes], sink: "_Sink", progress: Callable[[int], None]) -> None:

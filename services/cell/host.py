@@ -89,8 +89,8 @@ class Host:
     ) -> None:
         self.instances: dict[InstanceId, Held] = {held.id: held for held in instances}
         self.boot = boot
-        self.statuses = statuses or Statuses()
-        self.outcomes = outcomes or Outcomes()
+        self.statuses = Statuses() if statuses is None else statuses
+        self.outcomes = Outcomes() if outcomes is None else outcomes  # one that is empty may remember
         self._claims = Claims()
         """Who works on which instance at this moment; a restart begins with none."""
 

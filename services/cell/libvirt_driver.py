@@ -23,6 +23,9 @@ from services.cell.hypervisor import Changed, Counters, Domain, Event, Gone, Mac
 from services.cell.kvm import VirtChoice, kvm_facts, virt_type
 from services.cell.libvirt_link import Link, hand_over
 
+PRESS_AGAIN_S = 10.0
+"""When a power button that nothing came of is pressed once more."""
+
 _ALL_FLAGS = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
     | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
@@ -74,6 +77,8 @@ class LibvirtSettings:
     """The folder of the volumes: its file system's size is the host's."""
     consoles: Path
     """A folder for what the guests write on their serial ports; QEMU writes there."""
+    start_patience_s: float = 20.0
+    """How long libvirtd may take to appear when the cell starts."""
 
 
 class LibvirtHypervisor:
@@ -81,7 +86,7 @@ class LibvirtHypervisor:
 
     def __init__(self, settings: LibvirtSettings) -> None:
         self._settings = settings
-        self._link = Link(settings.uri, self._back)
+        self._link = Link(settings.uri, self._back, settings.start_patience_s)
         self._link.on_connect(self._subscribe)
         self._events = Events()
         self._loop = asyncio.get_running_loop()
@@ -186,10 +191,8 @@ class LibvirtHypervisor:
         events = self._events.subscribe()
         try:
             async with asyncio.timeout(patience_s):
-                if not await self._press_button(instance):
-                    return
-                while (await self.domain(instance)).power is not Power.STOPPED:
-                    await _next_of(events, instance)
+                while await self._press_button(instance):
+                    await _news_of(events, instance)
         except TimeoutError:
             raise TimedOut(
                 f"instance {instance} did not switch itself off within {patience_s:g} s: "
@@ -368,6 +371,16 @@ _LIFECYCLE: dict[int, tuple[Power, dict[int, str]]] = {
     ),
 }
 """What each event says of the machine; what is not here (defined, shutting down) changes nothing."""
+
+
+async def _news_of(events: AsyncIterator[Event], instance: InstanceId) -> None:
+    """Something happened to it, or nothing did for so long that the button is worth another press.
+
+    A system that was just starting hears no button; its agent, which connects when it is up, does.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PRESS_AGAIN_S):
+            await _next_of(events, instance)
 
 
 async def _next_of(events: AsyncIterator[Event], instance: InstanceId) -> None:

@@ -6,7 +6,7 @@ for statistics and one for all else (hypervisor-facts.md, section 3).
 
 Events come from libvirt's own loop, on one daemon thread for the whole process, and are handed to the event
 loop. `libvirtaio` is not used: libvirt calls it from whichever thread makes a request, and it then touches
-the event loop from there (docs/decisions).
+the event loop from there (docs/decisions/0020).
 """
 
 import asyncio
@@ -101,11 +101,12 @@ class Lane:
 class Link:
     """The three lanes to one libvirtd. `back` is called after each return of the daemon, before any call."""
 
-    def __init__(self, uri: str, back: Callable[[], None]) -> None:
+    def __init__(self, uri: str, back: Callable[[], None], start_patience_s: float) -> None:
         self.query = Lane("query", 4)
         self.watch = Lane("watch", 1)
         self.slow = Lane("slow", 4)
         self._uri = uri
+        self._start_patience_s = start_patience_s
         self._lost = asyncio.Event()
         self._back = back
         self._prepare: list[Call[None]] = []
@@ -120,10 +121,10 @@ class Link:
 
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """Connected while entered. Raises `Unreachable` when the daemon is not there to begin with."""
+        """Connected while entered. `Unreachable` when the daemon is not there within the start's patience."""
         _run_events()
         try:
-            await self._connect()
+            await self._connect_first()
             async with asyncio.TaskGroup() as jobs:
                 keeper = jobs.create_task(self._keep(), name="libvirt link")
                 try:
@@ -135,6 +136,13 @@ class Link:
             for lane in self.lanes:
                 lane.dismiss()
 
+    async def _connect_first(self) -> None:
+        """Host and cell start together, and libvirtd may be the slower one."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._start_patience_s):
+                return await self._reconnect()
+        return await self._connect()
+
     async def _connect(self) -> None:
         self._lost.clear()
         try:
@@ -142,7 +150,7 @@ class Link:
                 await lane.open(self._uri, self._lost.set)
             for prepare in self._prepare:
                 await self.watch.call(prepare, "subscribing to events")
-        except libvirt.libvirtError as error:
+        except (libvirt.libvirtError, NanoError) as error:
             await self._drop()
             raise Unreachable(f"libvirt at {self._uri} does not answer: {error}") from error
 

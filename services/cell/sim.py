@@ -83,7 +83,7 @@ class SimHypervisor:
         self._loop = asyncio.get_running_loop()
         self._timers: dict[InstanceId, asyncio.TimerHandle] = {}
         self._since: dict[InstanceId, float] = {}
-        self._faults: dict[tuple[str, InstanceId], NanoError] = {}
+        self._faults: dict[tuple[str, InstanceId], list[NanoError]] = {}
         self._away = False
         self._machines = {machine.instance: machine for machine in _load(state_file)}
         for machine in self._machines.values():
@@ -103,8 +103,11 @@ class SimHypervisor:
     # What a test may do to it
 
     def fail_next(self, call: str, instance: InstanceId, error: NanoError) -> None:
-        """The next `call` (`define`, `start`, ...) for `instance` raises `error`, and does nothing."""
-        self._faults[call, instance] = error
+        """The next `call` (`define`, `start`, ...) for `instance` raises `error`, and does nothing.
+
+        Said several times, as many calls fail.
+        """
+        self._faults.setdefault((call, instance), []).append(error)
 
     def vanish(self) -> None:
         """The daemon goes: calls raise `Unreachable`, machines go on, events are lost."""
@@ -219,9 +222,8 @@ class SimHypervisor:
         await asyncio.sleep(self._settings.latency_s)
         if self._away:
             raise Unreachable("the simulated hypervisor is away", subject=instance)
-        fault = self._faults.pop((call, instance), None)
-        if fault is not None:
-            raise fault
+        if faults := self._faults.get((call, instance)):
+            raise faults.pop(0)
 
     def _machine(self, instance: InstanceId) -> SimMachine:
         known = self._machines.get(instance)

@@ -111,7 +111,7 @@ class App:
             Query(request.scope["query_string"]),
             credential,
             _decoded(route, body),
-            "" if is_stream else hashlib.sha256(body).hexdigest(),
+            hashlib.sha256(f"{request.method} {path}\n".encode() + body).hexdigest(),
         )
         answer = await route.handler(call)
         response = answer if isinstance(answer, Response) else _response(answer)

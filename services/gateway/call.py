@@ -115,8 +115,8 @@ class Call(Generic[B_co]):
     credential: Credential | None
     """None only where a route is open to all."""
     body: B_co
-    body_digest: str
-    """Hex SHA-256 of the body as it came; empty for a stream."""
+    digest: str
+    """Hex SHA-256 of method, path and body: what a repeated request must be equal in."""
 
     @property
     def view(self) -> View:

@@ -61,6 +61,8 @@ class Answer:
 
 def status_of(error: NanoError) -> int:
     """The HTTP number that fits an error."""
+    if error.field == "Idempotency-Key" and error.subject:
+        return 422  # the key named another request: draft-ietf-httpapi-idempotency-key-header, section 2.7
     return next((number for kind, number in _STATUS if isinstance(error, kind)), 500)
 
 

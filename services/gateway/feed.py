@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import betterproto2
 
 from nano import wire
 from nano.contracts.nano import v1
+from nano.fabric.channel import Channel
 from nano.fabric.fabric import Fabric
 from nano.fabric.presence import while_present
+from nano.fabric.roster_events import News
 from nano.model.address import AddressPool, Lease
 from nano.model.errors import Invalid, Stale
 from nano.model.image import Image
@@ -75,10 +77,13 @@ class Feed:
         self._monotonic_s = monotonic_s
         self._void: set[Book] = set()
         """Books whose next stream must begin with the whole."""
+        self._open: set[Book] = set()
+        """Books whose stream stands."""
 
     async def follow(self, book: Book, watch: Callable[[v1.WatchRequest], AsyncIterator[BookChange]]) -> None:
-        """Takes one stream to its end. To be called when the book's service is there, and again after it."""
+        """Takes one stream to its end. To be called when the link stands, and again after each end."""
         since = self._since(book)
+        self._open.add(book)
         if since is not None:
             self._view.fed(book)  # it goes on where it was: until something changes nothing more is told
         try:
@@ -91,7 +96,17 @@ class Feed:
             self._void.add(book)
             raise
         finally:
+            self._open.discard(book)
             self._view.lost(book, self._monotonic_s())
+
+    def silent(self, book: Book) -> None:
+        """Its service has not been heard for a while; what is shown may be old by now."""
+        self._view.lost(book, self._monotonic_s())
+
+    def heard(self, book: Book) -> None:
+        """It is heard again, on the link that its stream stands on."""
+        if book in self._open and self._view.replicas[book].position is not None:
+            self._view.fed(book)
 
     def _since(self, book: Book) -> v1.Cursor | None:
         position = self._view.replicas[book].position
@@ -105,30 +120,45 @@ class Feed:
             self._view.sample(wire.usages(message))
 
 
+BOOKS = {
+    Role.SCHEDULER: Book.SCHEDULER,
+    Role.IMAGESTORE: Book.IMAGESTORE,
+    Role.ADDRESSPOOL: Book.ADDRESSPOOL,
+}
+
+
 async def feed_from(fabric: Fabric, feed: Feed) -> None:
     """Follows every book for as long as its service is there; never returns by itself."""
 
-    async def scheduler(peer: Peer) -> None:
-        stub = v1.SchedulerStub(fabric.channel(peer.role, peer.id))
-        await feed.follow(Book.SCHEDULER, stub.watch)
+    async def watch(peer: Peer) -> None:
+        channel = fabric.channel(peer.role, peer.id)
+        await channel.__connect__()  # a replica counts as fed while its stream stands, not while we dial
+        book = BOOKS[peer.role]
+        stub = _STUBS[book](channel)
+        await feed.follow(book, stub.watch)
 
     async def usage(peer: Peer) -> None:
         stub = v1.SchedulerStub(fabric.channel(peer.role, peer.id))
         await feed.sample(stub.watch_usage(v1.WatchUsageRequest()))
 
-    async def imagestore(peer: Peer) -> None:
-        stub = v1.ImageStoreStub(fabric.channel(peer.role, peer.id))
-        await feed.follow(Book.IMAGESTORE, stub.watch)
-
-    async def addresspool(peer: Peer) -> None:
-        stub = v1.AddressPoolsStub(fabric.channel(peer.role, peer.id))
-        await feed.follow(Book.ADDRESSPOOL, stub.watch)
-
     async with asyncio.TaskGroup() as jobs:
-        for role, listen in (
-            (Role.SCHEDULER, scheduler),
-            (Role.SCHEDULER, usage),
-            (Role.IMAGESTORE, imagestore),
-            (Role.ADDRESSPOOL, addresspool),
-        ):
-            jobs.create_task(while_present(fabric, frozenset({role}), listen), name=listen.__name__)
+        jobs.create_task(while_present(fabric, frozenset(BOOKS), watch), name="books")
+        jobs.create_task(while_present(fabric, frozenset({Role.SCHEDULER}), usage), name="usage")
+        jobs.create_task(_hear(fabric, feed), name="presence")
+
+
+_STUBS: dict[Book, Callable[[Channel], Any]] = {
+    Book.SCHEDULER: v1.SchedulerStub,
+    Book.IMAGESTORE: v1.ImageStoreStub,
+    Book.ADDRESSPOOL: v1.AddressPoolsStub,
+}
+
+
+async def _hear(fabric: Fabric, feed: Feed) -> None:
+    """Silence shows at once, long before a link is given up."""
+    async for event in fabric.events():
+        book = BOOKS.get(event.peer.role)
+        if book is not None and event.news is News.SUSPECT:
+            feed.silent(book)
+        elif book is not None and event.news is News.JOINED:
+            feed.heard(book)

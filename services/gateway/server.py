@@ -12,6 +12,8 @@ from nano.model.errors import Conflict
 from services.gateway.app import App
 
 BACKLOG = 512
+CONNECTIONS = 2000
+"""How many clients may be connected; one more is answered 503 at once."""
 _TICK_S = 1.0  # the `Date` of answers
 GRACE_S = 5
 """How long answers that are under way may take when the gateway stops."""
@@ -76,6 +78,7 @@ def server(app: App, tls: ssl.SSLContext | None) -> Server:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_S,
+        limit_concurrency=CONNECTIONS,
     )
     config.load()
     config.ssl = tls

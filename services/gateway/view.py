@@ -1,12 +1,10 @@
 """Replicas of the three books, in memory: what every read is answered from. No clock, no I/O.
 
 Each book feeds its replica through one watch: at first the whole book, then each change. Their changes are
-also the public stream of events: a ring holds the last of them, each reader stands somewhere in it, and one
-who fell out of it is told to read everything again, never silently skipped.
+also the public stream of events (`ring.py`).
 """
 
 import bisect
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,15 +17,11 @@ from nano.model.instance import Instance, InstanceStatus
 from nano.model.pool import Cell, Pool, Usage
 from nano.model.task import Task
 from nano.model.template import Template
-from services.gateway.cursor import WHOLE, Book, Cursor, Position
+from services.gateway.cursor import Book, Cursor, Position
+from services.gateway.ring import REREAD, RING_EVENTS, Ring
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-RING = 20_000
-"""How many events are kept for readers that were away for a moment."""
-
-REREAD = "reread"
 
 IDS: dict[Book, dict[str, Callable[[Any], str]]] = {
     Book.SCHEDULER: {
@@ -59,22 +53,6 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One noun that changed or went, or with kind `reread` the advice to read a book again."""
-
-    number: int
-    """Of this gateway's ring; never leaves the process."""
-    book: Book
-    position: Position
-    cursor: Cursor
-    """Where the reader stands once it has this event."""
-    kind: str
-    id: str
-    document: Any = None
-    """None: it is gone."""
-
-
-@dataclass(frozen=True, slots=True)
 class Rates:
     """Bytes a second, measured between two samples."""
 
@@ -91,8 +69,6 @@ class Replica:
     book: Book
     position: Position | None = None
     """None: never filled."""
-    floor: Position | None = None
-    """Events at or before this point are in the ring no more."""
     lost_at_s: float | None = 0.0
     """Since when nobody feeds it, on the monotonic clock; None: it is fed."""
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -105,15 +81,13 @@ class Replica:
 class View:
     """All replicas, the indexes that reads need, and the ring of events."""
 
-    def __init__(self, ring: int = RING) -> None:
+    def __init__(self, ring: int = RING_EVENTS) -> None:
         self.replicas = {
             book: Replica(book, tables={kind: {} for kind in kinds}) for book, kinds in IDS.items()
         }
         self._usage: dict[str, Usage] = {}
         self._rates: dict[str, Rates] = {}
-        self._ring: deque[Event] = deque()
-        self._ring_limit = ring
-        self._next = 0
+        self.ring = Ring(ring)
         self._order: list[tuple[str, InstanceId]] | None = None
         self._by_subject: dict[str, dict[TaskId, None]] = {}
 
@@ -134,7 +108,7 @@ class View:
         for offset, (kind, key, noun) in enumerate(_moves(book, change)):
             self._put(replica, kind, key, noun)
             replica.position = Position(change.incarnation, change.revision, index + offset)
-            self._record(replica, kind, key, noun)
+            self.ring.record(book, replica.position, self.cursor, kind, key, noun)
         if replica.position != known:
             return
         replica.position = Position(change.incarnation, change.revision, index)
@@ -147,9 +121,10 @@ class View:
         self._order = None
         for kind, key, noun in _moves(replica.book, change):
             self._put(replica, kind, key, noun)
-        replica.position = replica.floor = Position(change.incarnation, change.revision)
+        replica.position = Position(change.incarnation, change.revision)
+        self.ring.begin(replica.book, replica.position)
         if not first:
-            self._record(replica, REREAD, replica.book, None)
+            self.ring.record(replica.book, replica.position, self.cursor, REREAD, replica.book)
 
     def _put(self, replica: Replica, kind: str, key: str, noun: Any) -> None:
         table = replica.tables[kind]
@@ -307,85 +282,6 @@ class View:
         """The tasks that work or worked on it, the oldest first."""
         found = (self.tasks[task] for task in self._by_subject.get(subject, ()))
         return sorted(found, key=lambda task: (task.created_ms, task.id))
-
-    # -------------------------------------------------------------- events
-
-    def _record(self, replica: Replica, kind: str, key: str, noun: Any) -> None:
-        assert replica.position is not None  # noqa: S101 - whoever records has just placed it
-        event = Event(self._next, replica.book, replica.position, self.cursor, kind, key, noun)
-        self._next += 1
-        self._ring.append(event)
-        if len(self._ring) > self._ring_limit:
-            dropped = self._ring.popleft()
-            kept = self.replicas[dropped.book]
-            if kept.floor is None or not kept.floor.has_seen(dropped.position):
-                kept.floor = dropped.position
-
-    def events(self, number: int) -> Iterator[Event] | None:
-        """The events from this number on, or None when some of them are in the ring no more."""
-        if not self._ring:
-            return iter(()) if number >= self._next else None
-        behind = number - self._ring[0].number
-        if behind < 0:
-            return None
-        return (self._ring[index] for index in range(behind, len(self._ring)))
-
-    @property
-    def next_number(self) -> int:
-        return self._next
-
-    @property
-    def oldest_number(self) -> int:
-        return self._ring[0].number if self._ring else self._next
-
-    def can_resume(self, cursor: Cursor) -> bool:
-        """Whether every change behind this cursor is in the ring."""
-        for book, replica in self.replicas.items():
-            if replica.floor is None:
-                continue  # never filled: nothing was missed
-            seen = cursor.get(book)
-            if seen is None or not seen.has_seen(replica.floor):
-                return False
-        return True
-
-
-class Reader:
-    """One consumer of the events. It holds a place in the ring and no events of its own."""
-
-    def __init__(self, view: View, since: Cursor | None = None) -> None:
-        self._view = view
-        self._seen: Cursor = {}
-        self._is_lost = since is not None and not view.can_resume(since)
-        if since is None or self._is_lost:
-            self._number = view.next_number
-        else:
-            self._number, self._seen = view.oldest_number, since
-
-    @property
-    def has_news(self) -> bool:
-        return self._is_lost or self._number < self._view.next_number
-
-    def take(self, limit: int) -> list[Event]:
-        """The next events, at most `limit`; one of kind `reread` when this reader fell too far behind."""
-        events = None if self._is_lost else self._view.events(self._number)
-        if events is None:
-            return [self._start_again()]
-        taken: list[Event] = []
-        for event in events:
-            self._number = event.number + 1
-            seen = self._seen.get(event.book)
-            if seen is None or not seen.has_seen(event.position):
-                taken.append(event)
-            if len(taken) == limit:
-                break
-        return taken
-
-    def _start_again(self) -> Event:
-        self._is_lost = False
-        self._seen = {}
-        self._number = self._view.next_number
-        nowhere = Position("", 0, WHOLE)
-        return Event(self._number, Book.SCHEDULER, nowhere, self._view.cursor, REREAD, "")
 
 
 def _moves(book: Book, change: Change) -> Iterator[tuple[str, str, Any]]:

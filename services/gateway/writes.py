@@ -59,7 +59,7 @@ def requester(call: Call[object]) -> v1.Requester:
     if len(key) > _KEY_LONGEST or not key.isprintable():
         raise Invalid("Idempotency-Key", f"Idempotency-Key is not a text of up to {_KEY_LONGEST} characters")
     credential = call.credential.id if call.credential is not None else ""
-    return v1.Requester(credential=credential, idempotency_key=key, body_digest=call.body_digest)
+    return v1.Requester(credential=credential, idempotency_key=key, body_digest=call.digest)
 
 
 async def started(gateway: Gateway, ref: v1.TaskRef) -> dict[str, str]:

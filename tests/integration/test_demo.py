@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,8 @@ def test_an_interrupted_demo_leaves_nothing_and_says_so() -> None:
         assert demo.wait() == 1
         assert demo.stderr is not None
         assert "interrupted" in demo.stderr.read()
-    assert processes_mentioning(Path("/tmp/nano-demo-")) == {}
-    assert not list(Path("/tmp").glob("nano-demo-*"))
+    assert processes_mentioning(Path("/var/tmp/nano-demo-")) == {}
+    assert not list(Path("/var/tmp").glob("nano-demo-*"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -94,15 +94,18 @@ def root(fresh_network: None, tmp_path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def up_until_told(root: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+def up_until_told(
+    root: Path, *more: str, hear: Callable[[str], None] = lambda _: None
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """`up`, run until it has told its story; its process, and what it said."""
-    with subprocess.Popen(fleet("--root", str(root), "up"), stdout=subprocess.PIPE, text=True) as up:
+    with subprocess.Popen(fleet("--root", str(root), "up", *more), stdout=subprocess.PIPE, text=True) as up:
         said = ""
         while not said.splitlines()[-1:] or not said.splitlines()[-1].startswith("Ctrl-C stops"):
             assert up.stdout is not None
             line = up.stdout.readline()
             assert line, f"up ended with {up.wait()}: {said}"
             said += line
+            hear(line)
         yield up, said
 
 
@@ -139,3 +142,17 @@ def test_ctrl_c_leaves_the_guest_to_the_next_up_and_down_stops_all(root: Path) -
         rest_of(up)
     assert not bridge_is_there("nano0")
     assert wait_until(lambda: not processes_mentioning(root), 5)
+
+
+@pytest.mark.parametrize("service", ["gateway", "scheduler", "cell", "imagestore", "addresspool"])
+def test_a_service_killed_in_the_middle_of_the_story_is_started_again_and_the_story_ends_well(
+    root: Path, service: str
+) -> None:
+    def kill(line: str) -> None:
+        if "creating instance" in line:
+            os.kill(int((root / "run" / f"{service}.pid").read_text()), signal.SIGKILL)
+
+    with up_until_told(root, "--simulated", hear=kill) as (up, said):
+        assert f"{service} was killed by SIGKILL: starting it again" in said
+        up.send_signal(signal.SIGINT)
+        rest_of(up)

@@ -109,12 +109,15 @@ async def test_samples_reach_the_scheduler_that_dialled_and_bad_ones_hurt_nobody
         def take(peer: Peer, data: bytes) -> None:
             if data == b"bad":
                 raise Corrupt("not a sample")
+            if data == b"worse":
+                raise ValueError("a decoder with a defect")
             got.put_nowait((peer, data))
 
         scheduler.on_sample(take)
         assert cell.send_sample(b"nobody dialled yet") == 0
         await stub.repeat(b"x")
         assert cell.send_sample(b"bad") == 1
+        assert cell.send_sample(b"worse") == 1
         assert cell.send_sample(b"cpu 7") == 1
         assert await asyncio.wait_for(got.get(), 5) == (CELL, b"cpu 7")
         assert cell.send_sample(bytes(100_000)) == 0
@@ -160,3 +163,28 @@ async def test_a_call_to_a_peer_that_has_left_fails_at_once(lab: Lab) -> None:
         await _until(events, News.LEFT)
         with pytest.raises(Unreachable, match="left"):
             await asyncio.wait_for(stub.repeat(b"x"), 0.2)
+
+
+@pytest.mark.parametrize(("host", "written"), [("127.0.0.1", "localhost"), ("::1", "[::1]")])
+async def test_a_peer_is_dialled_by_any_form_of_address(lab: Lab, host: str, written: str) -> None:
+    async with lab.join(Role.CELL, "c1", host=host) as cell:
+        cell.serve([EchoHandler()], ROLES)
+        lab.addresses["cell/c1"] = f"{written}:{cell.address[1]}"
+        async with lab.join(Role.SCHEDULER, "s1") as scheduler:
+            stub = EchoStub(scheduler.channel(Role.CELL, "c1"))
+            assert await stub.repeat(b"x", timeout=2) == b"x"
+
+
+async def test_a_host_that_does_not_exist_is_unreachable(lab: Lab) -> None:
+    lab.addresses["cell/c1"] = "no-such-host.invalid:5604"
+    async with lab.join(Role.SCHEDULER, "s1") as scheduler:
+        with pytest.raises(Unreachable):
+            await EchoStub(scheduler.channel(Role.CELL, "c1")).repeat(b"x", timeout=5)
+
+
+async def test_all_stubs_of_a_process_share_one_link_to_a_peer(lab: Lab) -> None:
+    async with lab.echo() as (_, _, cell, scheduler):
+        stubs = [EchoStub(scheduler.channel(Role.CELL, name)) for name in ("c1", None) for _ in range(20)]
+        await asyncio.gather(*(stub.repeat(b"x") for stub in stubs))
+        assert len(scheduler.links) == 1
+        assert len(cell.links) == 1

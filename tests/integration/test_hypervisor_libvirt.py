@@ -175,7 +175,9 @@ def _kill_emulator(uri: str, instance: InstanceId) -> None:
 
 async def test_without_a_daemon_opening_says_where_it_looked(tmp_path: Path) -> None:
     nowhere = f"qemu+unix:///system?socket={tmp_path}/none"
-    settings = LibvirtSettings(nowhere, BRIDGE, VirtChoice.QEMU, storage=tmp_path, consoles=tmp_path)
+    settings = LibvirtSettings(
+        nowhere, BRIDGE, VirtChoice.QEMU, storage=tmp_path, consoles=tmp_path, start_patience_s=0
+    )
     with pytest.raises(Unreachable, match=str(tmp_path)):
         async with LibvirtHypervisor(settings).opened():
             pass

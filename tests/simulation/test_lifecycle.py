@@ -23,6 +23,9 @@ from tests.support.world import ADDRESSES, Vm, World, assert_right, in_a_world, 
 
 SEEDS = [int(os.environ["NANO_SEED"])] if "NANO_SEED" in os.environ else range(int(os.environ.get("NANO_SEEDS", "24")))
 
+STRIDE = int(os.environ.get("NANO_STRIDE", "5"))
+"""Of the sweep over all messages: 1 is every one of them."""
+
 USERS = 5
 DEEDS = 6
 """What each user does to one instance after another."""
@@ -59,7 +62,7 @@ class Traffic:
         for _ in range(DEEDS):
             await asyncio.sleep(self.chance.expovariate(1 / 3))
             try:
-                if vm is None:
+                if vm is None or (vm.task in self.world.ended_badly()):
                     vm = await self.create()
                 elif await self.do_something(vm):
                     vm = None
@@ -162,3 +165,107 @@ async def a_life(world: World) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_happens_the_invariants_hold_in_the_world_of_seeds(seed: int) -> None:
     assert_right(tell(a_life, seed, cells=2 + seed % 2))
+
+
+# ------------------------------------------------------------------ told stories
+
+
+@in_a_world(cells=2)
+async def test_an_instance_that_is_to_run_runs_exactly_once_after_its_cell_was_killed(world: World) -> None:
+    image = await world.upload_image()
+    vm = await world.create_instance(image=image, auto_start=True)
+    world.kill(world.cell_of(vm))
+    await world.settle(minutes=2)
+    assert world.running_copies(vm) == 1
+
+
+@in_a_world(cells=2)
+async def test_a_host_that_lost_its_power_starts_what_may_start_by_itself(world: World) -> None:
+    await world.use_addresses()
+    stays_off, comes_back = await world.create_instance(), await world.create_instance(auto_start=True)
+    for vm in (stays_off, comes_back):
+        await world.done(vm.task)
+    await world.done(await world.start(stays_off))
+    await world.settle(minutes=2)
+    for cell in world.hosts:
+        world.lose_power(cell)
+    await world.settle(minutes=2)
+    assert [world.running_copies(vm) for vm in (stays_off, comes_back)] == [0, 1]
+
+
+@in_a_world(cells=2)
+async def test_a_creation_whose_cell_is_cut_off_ends_when_it_is_heard_again(world: World) -> None:
+    await world.use_addresses(count=2)
+    vm = await world.create_instance()
+    cell = world.cell_of(vm)
+    world.cut("scheduler", cell)
+    await asyncio.sleep(300)
+    assert not world.task(vm.task).state.ended
+    world.mend("scheduler", cell)
+    await world.done(vm.task)
+    await world.settle(minutes=2)
+
+
+@in_a_world(cells=1)
+async def test_a_stop_that_is_cancelled_while_its_guest_thinks_about_it_still_ends(world: World) -> None:
+    """A step without a way back is waited for: what it came to decides."""
+    vm = await world.create_instance()
+    await world.done(vm.task)
+    await world.done(await world.start(vm))
+    task = await world.stop(vm, StopMode.GRACEFUL)  # a blank disk: nobody hears the button
+    await asyncio.sleep(5)
+    await world.cancel(task)
+    await world.settle(minutes=3)
+    assert world.task(task).state is TaskState.CANCELLED
+    assert world.running_copies(vm) == 1
+
+
+@in_a_world(cells=2)
+async def test_a_deleted_instance_leaves_its_address_to_the_next(world: World) -> None:
+    await world.use_addresses(count=1)
+    first = await world.create_instance()
+    await world.done(first.task)
+    refused = await world.create_instance()
+    assert (await world.ended(refused.task)).state is TaskState.FAILED
+    await world.done(await world.delete(first))
+    await world.done((await world.create_instance()).task)
+    await world.settle(minutes=2)
+
+
+# ------------------------------------------------------------------ one death at each message
+
+CASTS = ("scheduler", "addresspool", "imagestore", "gateway", "cell-1")
+
+
+async def _come_and_go(world: World) -> None:
+    """One instance from an image, with an address, until it is gone again; and one that is given up."""
+    await world.use_addresses(count=2)
+    image = await world.upload_image()
+    vm = await world.create_instance(image=image, auto_start=True)
+    given_up = await world.create_instance(image=image)
+    await asyncio.sleep(0.03)
+    with suppress(NanoError):
+        await world.cancel(given_up.task)
+    await world.done(vm.task)
+    await asyncio.sleep(6)
+    with suppress(NanoError):
+        await world.ended(await world.stop(vm))
+    with suppress(NanoError):
+        await world.ended(await world.stop(vm, StopMode.FORCE))
+    with suppress(NanoError):
+        await world.done(await world.delete(vm))
+    await world.settle(minutes=10)
+
+
+@pytest.mark.parametrize("power_cut", [False, True], ids=["kill", "power cut"])
+@pytest.mark.parametrize("name", CASTS)
+def test_whoever_dies_at_whichever_message_nothing_is_left_over(name: str, power_cut: bool) -> None:
+    undisturbed = tell(_come_and_go, cells=1)
+    assert_right(undisturbed)
+    for message in range(undisturbed.messages_before, undisturbed.network.messages, STRIDE):
+
+        async def story(world: World, message: int = message) -> None:
+            world.at_message[message] = lambda: world.kill(name, power_cut=power_cut)
+            await _come_and_go(world)
+
+        assert_right(tell(story, seed=message, cells=1))

@@ -18,8 +18,10 @@ import pytest
 import structlog
 
 from nano import codec
-from nano.model.action import CreateVolumes
+from nano.model.action import CreateVolumes, Progress
 from nano.model.task import TaskState
+from nano.saga.callee import Callee
+from nano.saga.jobs import Key
 from nano.saga.step import Changes, Saga, Step, remote
 from nano.shelf import Shelf
 from tests.support import saga_books as books
@@ -28,6 +30,9 @@ from tests.support.virtual_time import run_virtually
 
 NODES = ("desk", "pool", "host")
 HANDLERS = ("lease", "create_volumes", "build", "start", "demolish", "remove_volumes", "release")
+
+NEAR = 5
+"""How many messages apart two may be that are held back together: what is further apart meets no more."""
 
 SCENARIOS: dict[str, tuple[Saga[books.Create], Plan]] = {
     "forward": (books.CREATE, Plan()),
@@ -121,13 +126,13 @@ def test_a_message_that_is_lost_held_back_or_doubled(scenario: str, fate: Fate) 
 
 
 @scenarios
-def test_two_messages_that_overtake_the_rest(scenario: str) -> None:
+def test_two_messages_that_overtake_each_other_and_the_rest(scenario: str) -> None:
     saga, plan, world = undisturbed(scenario)
     messages = range(1, world.messages + 1)
     plans = [
         replace(plan, fates=((first, Fate.HOLD), (second, Fate.HOLD_LONG)))
         for first, second in product(messages, messages)
-        if first != second
+        if 0 < abs(first - second) < NEAR
     ]
     assert sweep(saga, plans) == []
 
@@ -166,7 +171,7 @@ def test_a_process_that_dies_while_a_cancelled_task_goes_back(scenario: str, nod
     plans = [
         replace(plan, cancel_at=moment, kills=((moment + later, node),))
         for moment in range(1, world.moments + 1, 2)
-        for later in (1, 4, 9, 16)
+        for later in (2, 9)
     ]
     assert sweep(saga, plans) == []
 
@@ -249,3 +254,22 @@ def test_an_engine_that_acts_before_the_journal_is_found_out(monkeypatch: pytest
         for moment in range(1, world.moments + 1)
     ]
     assert sweep(books.CREATE, plans) != []
+
+
+def test_a_callee_that_acts_before_the_journal_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that dies before it has written what it began does not know what it would have to remove."""
+
+    async def hasty(callee: Callee, key: Key) -> None:
+        record = callee._record(key)
+        if record is not None and record.progress is Progress.BEGUN:
+            await callee._run_job(key, record)
+        elif record is not None and record.progress is Progress.UNDOING:
+            await callee._undo_job(key, record)
+
+    monkeypatch.setattr(Callee, "_work", hasty)
+    plans = [
+        Plan(kills=((moment, "host"),), cancel_at=moment + later, power_cut=True, seed=moment)
+        for moment in range(1, 40)
+        for later in (1, 2, 4)
+    ]
+    assert any("volumes is 1, not 0" in flaw for flaw in sweep(books.CREATE, plans))

@@ -31,7 +31,7 @@ from nano.shelf import RealDisk, Shelf
 from services.cell.bindings import Bindings
 from services.cell.disks import Backing, Disks
 from services.cell.host import Host
-from services.cell.hypervisor import Machine
+from services.cell.hypervisor import Hypervisor, Machine
 from services.cell.life import live
 from services.cell.sim import SimHypervisor, SimSettings
 from services.cell.sim_volumes import SimVolumes
@@ -152,7 +152,7 @@ class CellRig:
     """The parts of one life of a cell."""
 
     shelf: Shelf[Host]
-    sim: SimHypervisor
+    hypervisor: Hypervisor
     disks: Disks
     bindings: Bindings
     callee: Callee
@@ -160,6 +160,12 @@ class CellRig:
     @property
     def book(self) -> Host:
         return self.shelf.book
+
+    @property
+    def sim(self) -> SimHypervisor:
+        """Where a test makes the pretended host misbehave."""
+        assert isinstance(self.hypervisor, SimHypervisor)
+        return self.hypervisor
 
     async def step(self, action: AnyAction, *, task: TaskId = TASK, name: str = "") -> Outcome:
         """Begin a step and wait for what becomes of it."""
@@ -193,9 +199,9 @@ class CellRig:
         assert status is not None
         return status
 
-    async def until(self, wanted: Callable[[InstanceStatus], bool]) -> InstanceStatus:
+    async def until(self, wanted: Callable[[InstanceStatus], bool], patience_s: float = 10) -> InstanceStatus:
         """The instance's status as soon as it is as wanted."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patience_s):
             cursor = self.shelf.cursor
             if not wanted(self.status()):
                 async for _ in self.shelf.follow(cursor):
@@ -215,7 +221,7 @@ class CellRig:
     async def traces(self) -> dict[str, object]:
         """All that an instance leaves on a host: empty once it is gone."""
         found = {
-            "domains": [domain.instance for domain in await self.sim.domains()],
+            "domains": [domain.instance for domain in await self.hypervisor.domains()],
             "volumes": sorted(each.name for each in self.disks.folder.iterdir()),
             "instances": sorted(self.book.instances),
             "bindings": sorted(entry.mac for entry in self.bindings.served),

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from nano.fleet.guest_image import cache_folder
 from nano.fleet.libvirtd import choose_libvirtd
 from nano.model.action import StopMode
 from nano.model.address import Binding, Provider, owner_of
@@ -268,8 +269,8 @@ def private_libvirtd() -> Iterator[tuple[str, Path, subprocess.Popen[bytes]]]:
     Everything ends with it: mounts, network, and what it still runs.
     """
     root = Path(tempfile.mkdtemp(prefix="nano-hv-"))
-    cache = Path("/var/tmp/nano-tests")  # what libvirt learnt of QEMU serves the next run as well
-    cache.mkdir(exist_ok=True)
+    cache = cache_folder(Path("var"))  # what libvirt learnt of QEMU serves the next run as well
+    cache.mkdir(parents=True, exist_ok=True)
     daemon = choose_libvirtd(root, cache, isolated=True)
     inside = (
         f"ip link set lo up && ip link add {BRIDGE} address 02:77:00:00:00:01 type bridge && "

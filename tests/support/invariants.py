@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from betterproto2.grpclib.grpclib_server import ServiceBase
 
-from nano import codec
+from nano import codec, wire
 from nano.contracts.nano import v1
-from nano.model.action import Progress, StopMode
+from nano.model.action import Outcome, StopMode
 from nano.model.errors import NanoError
 from nano.model.ids import CellId, InstanceId, TaskId
 from nano.model.instance import Power, Wanted
@@ -178,13 +178,15 @@ def _revision_shown(process: "Process", told: Said) -> int:
     if (cursor := getattr(message, "cursor", None)) is not None:
         return int(cursor.revision)
     if isinstance(message, v1.BeginRequest):
-        return process.begun[message.task, split_key(message.step)[0]]
-    if isinstance(message, v1.Outcome) and message.progress in _KEPT:
-        return process.begun.get((message.task, split_key(message.step)[0]), 0)
+        return process.written[message.task, split_key(message.step)[0]]
+    if isinstance(message, v1.Outcome) and message.step:
+        return process.written.get(said_of(wire.outcome(message)), 0)
     return int(getattr(message, "revision", 0))
 
 
-_KEPT = frozenset({Progress.DONE, Progress.FAILED, Progress.UNDONE, Progress.UNDOING})
+def said_of(outcome: Outcome) -> tuple[str, ...]:
+    fault = outcome.fault.message if outcome.fault else ""
+    return outcome.task, outcome.step, outcome.progress, fault
 
 
 # ------------------------------------------------------------------ at a task's end

@@ -185,7 +185,7 @@ class Host:
 
 
 class Hardware:
-    """A host's disks and domains: they stay when its process dies. Each move takes its time."""
+    """A host's disks and domains, which outlive its process. A move is made at once, then takes its time."""
 
     def __init__(self) -> None:
         self.volumes: set[tuple[InstanceId, int]] = set()
@@ -197,39 +197,37 @@ class Hardware:
     async def create_volumes(self, action: CreateVolumes, report: Report) -> Did:
         sizes = action.spec.disks_bytes
         for number, _size in enumerate(sizes):
-            await asyncio.sleep(0.2)
             self.volumes.add((action.instance, number))
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.4)
             report((number + 1) * 100 // len(sizes))
         return [], Nothing()
 
     async def remove_volumes(self, action: CreateVolumes) -> Changes:
         for volume in [volume for volume in sorted(self.volumes) if volume[0] == action.instance]:
-            await asyncio.sleep(0.1)
             self.volumes.discard(volume)
+            await asyncio.sleep(0.1)
         return []
 
     async def build(self, action: BuildInstance, _report: Report) -> Did:
-        await asyncio.sleep(0.2)
         self.domains.setdefault(action.instance, "stopped")
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.4)
         return [DomainSet(action.instance, "stopped")], Nothing()
 
     async def demolish(self, action: BuildInstance) -> Changes:
-        await asyncio.sleep(0.1)
         self.domains.pop(action.instance, None)
+        await asyncio.sleep(0.1)
         return [DomainErased(action.instance)]
 
     async def start(self, action: StartInstance, _report: Report) -> Did:
-        await asyncio.sleep(0.2)
         if action.instance not in self.domains:
             raise Conflict(f"instance {action.instance} is not here", subject=action.instance)
         self.domains[action.instance] = "running"
+        await asyncio.sleep(0.2)
         return [DomainSet(action.instance, "running")], Nothing()
 
     async def delete(self, action: DeleteInstance, report: Report) -> Did:
-        await asyncio.sleep(0.2)
         self.domains.pop(action.instance, None)
+        await asyncio.sleep(0.2)
         report(50)
         for volume in [volume for volume in sorted(self.volumes) if volume[0] == action.instance]:
             await asyncio.sleep(0.2)

@@ -302,7 +302,11 @@ class World:
             raise RuntimeError(message) if self.plan.defect else Conflict(message)
 
     def _flaky(self, name: str, handler: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        life = self.host.life
+
         async def flaky(*arguments: Any) -> T:
+            if life != self.host.life:
+                raise asyncio.CancelledError  # the dead touch nothing
             self._fails(name, When.BEFORE)
             result = await handler(*arguments)
             self._fails(name, When.AFTER)

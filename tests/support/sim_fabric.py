@@ -439,6 +439,13 @@ class SimChannel:
     caller: SimFabric
     target: Peer | Role
 
+    async def __connect__(self) -> None:
+        """Reach the peer, as the real channel does before a call."""
+        await asyncio.sleep(self.caller.network.latency_s())
+        found = self.caller.network.find(self.target)
+        if found is None or not self.caller.network.passes(self.caller.peer, found.peer):
+            raise Unreachable(f"{self.target} is not there")
+
     def request(
         self,
         route: str,

@@ -125,8 +125,8 @@ class Process:
         """What was committed, by revision; what a death took away is taken away here, too."""
         self.shown = 0
         """The highest revision that anybody was shown."""
-        self.begun: dict[tuple[str, str], int] = {}
-        """The revision at which a step was marked as begun, or its outcome was kept."""
+        self.written: dict[tuple[str, ...], int] = {}
+        """The revision at which a step was marked as begun, or came to an outcome, by what is said of it."""
         self.folder = world.folder / name
         self.folder.mkdir()
         self._left: Path | None = None
@@ -191,7 +191,7 @@ class Process:
                     self._shadow.apply(_told_again(change, self.book_type))  # type: ignore[union-attr]
         self._shadow_revision = shelf.revision
         self.history = {each: changes for each, changes in self.history.items() if each <= shelf.revision}
-        self.begun = {key: revision for key, revision in self.begun.items() if revision <= shelf.revision}
+        self.written = {key: revision for key, revision in self.written.items() if revision <= shelf.revision}
         self.world.judge(invariants.acked_is_durable(self, shelf, self._shadow))
         shelf.owner, self.shelf = self, shelf
 
@@ -238,9 +238,9 @@ class Process:
         for change in changes:
             match change:
                 case StepMarked(task, step, _, Mark.BEGUN):
-                    self.begun[task, step] = revision
+                    self.written[task, step] = revision
                 case OutcomePut(outcome):
-                    self.begun[outcome.task, outcome.step] = revision
+                    self.written[invariants.said_of(outcome.outcome())] = revision
         self.world.committed(self, changes)
 
     def shows(self, revision: int) -> Iterator[str]:
@@ -284,6 +284,8 @@ class World:
         self.story: list[str] = []
         """What happened, with its time."""
         self.steps = 0
+        self.messages_before = 0
+        """How many had been handed over when all were there."""
         self.at_message: dict[int, Callable[[], None]] = {}
         """What happens before the message of that number is handed over."""
         self.memory = invariants.Memory()
@@ -411,6 +413,11 @@ class World:
         folder = self.processes[cell].files / "storage" / "volumes"
         return {each.name for each in folder.iterdir()} if folder.exists() else set()
 
+    def cell_of(self, vm: Vm) -> str:
+        """The name of the process on whose host it is, or will be."""
+        cell = self.inventory.instance(vm.id).cell
+        return next(name for name, process in self.processes.items() if process.peer.id == cell)
+
     def running_copies(self, vm: Vm) -> int:
         machines = (self.machines(cell).get(vm.id) for cell in self.hosts)
         return sum(machine is not None and machine.power is not Power.STOPPED for machine in machines)
@@ -493,6 +500,11 @@ class World:
 
     async def cancel(self, task: TaskId) -> None:
         await self._answered(lambda stub: stub.cancel_task(v1.CancelTaskRequest(task=task), timeout=ANSWER_S))
+
+    def ended_badly(self) -> set[TaskId]:
+        """The tasks that came to nothing."""
+        ended = self.inventory.tasks.ended
+        return {task for task, record in ended.items() if record.state is not TaskState.DONE}
 
     async def ended(self, task: TaskId) -> Task:
         """The task as it ended."""
@@ -627,6 +639,7 @@ class World:
                 process.start()
             while not self._is_ready():
                 await asyncio.sleep(0.1)
+            self.messages_before = self.network.messages
             yield self
         finally:
             self.is_over = True

@@ -23,14 +23,13 @@ import msgspec
 from nano import signature
 from nano.contracts.nano import v1
 from nano.fabric.bulk import BulkRequest
-from nano.model.action import Action, Outcome, PinImage
+from nano.model.action import Action, Outcome
 from nano.model.errors import Unreachable
 from nano.model.ids import CellId, ImageId, PoolName, TaskId
 from nano.model.peers import Peer, Role
 from nano.model.pool import Capabilities, Pool, VirtType
 from nano.saga.callee import Callee
 from nano.saga.engine import Engine
-from nano.saga.handlers import errand
 from nano.saga.targets import Target
 from nano.shelf import Shelf
 from services.addresspool import steps as address_steps
@@ -45,6 +44,7 @@ from services.gateway.feed import Feed
 from services.gateway.keyring import Credential, Keyring, new_credential
 from services.gateway.server import bound, server
 from services.gateway.view import View
+from services.imagestore import steps as image_steps
 from services.imagestore.catalog import Catalog
 from services.imagestore.files import ImageFiles
 from services.imagestore.rpc import ImageStoreRpc
@@ -238,12 +238,7 @@ async def zone(folder: Path, *, is_fed: bool = True) -> AsyncIterator[Zone]:
             return started
 
         images, addresses = Callee(imagestore), Callee(addresspool)
-        images.immediate(
-            PinImage,
-            do=lambda action, book: book.pin(action),
-            undo=lambda _action, _result, book: book.unpin(errand.get().task),
-        )
-        images.when_forgotten(lambda task, book: book.unpin(task))
+        image_steps.offer(images)
         address_steps.offer(addresses, now_ms)
         callees = {Role.IMAGESTORE: images, Role.ADDRESSPOOL: addresses, Role.CELL: rig.callee}
         engine = Engine(scheduler, SAGAS, Callees(callees), now_ms=now_ms)

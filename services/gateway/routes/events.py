@@ -19,8 +19,8 @@ from nano.model.errors import Exhausted
 from services.gateway import cursor
 from services.gateway.call import Call, Gateway, Route
 from services.gateway.cursor import Book
+from services.gateway.ring import REREAD, Event, Reader
 from services.gateway.streamed import Streamed
-from services.gateway.view import REREAD, Event, Reader
 
 MEDIA_TYPE = "text/event-stream"
 ALIVE_S = 15.0
@@ -48,7 +48,7 @@ async def follow(call: Call[None]) -> Response:
     if gateway.readers >= READERS:
         raise Exhausted(f"{READERS} event streams are open here: close one, or try later", retry_after_s=5.0)
     hello = _hello(gateway, is_new=since is None)
-    reader = Reader(gateway.view, since)
+    reader = Reader(gateway.view.ring, since)
     return Streamed(_stream(gateway, reader, hello), 200, MEDIA_TYPE, {"Cache-Control": "no-store"})
 
 
@@ -57,7 +57,7 @@ async def _stream(gateway: Gateway, reader: Reader, hello: bytes) -> AsyncGenera
     try:
         yield hello
         while not gateway.is_stopping:
-            events = reader.take(BATCH)
+            events = reader.take(BATCH, gateway.view.cursor)
             if events:
                 yield b"".join(map(written, events))
             elif not await gateway.bell.until(lambda: _has_news(gateway, reader), ALIVE_S):

@@ -36,7 +36,7 @@ def want_as_before(notes: StartInstance, book: Inventory) -> Changes:
     return [InstancePut(replace(book.instance(notes.instance), wanted=notes.wanted_before))]
 
 
-@remote(cell_of)
+@remote(cell_of, no_undo="a start that is under way is waited for: what it came to stays")
 def start_instance(notes: StartInstance) -> action.StartInstance:
     return action.StartInstance(notes.instance, notes.epoch, notes.binding)
 

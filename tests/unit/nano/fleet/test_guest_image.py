@@ -1,7 +1,7 @@
 import pytest
 
 from nano.fleet.guest_image import module_order, recipe_digest
-from nano.fleet.guest_packages import Package, library_packages, package_versions
+from nano.fleet.guest_packages import Package, dependencies, libraries, package_versions
 from nano.model.errors import Unsupported
 
 MODULES_DEP = """\
@@ -53,7 +53,7 @@ libglib2.0-0
 libc6
 libpcre2-8-0
 """
-    assert library_packages(text, "qemu-guest-agent") == ["libc6", "libglib2.0-0", "libpcre2-8-0"]
+    assert libraries(dependencies(text), "qemu-guest-agent") == ["libc6", "libglib2.0-0", "libpcre2-8-0"]
 
 
 def test_versions_are_read_from_stanzas() -> None:

@@ -9,6 +9,7 @@ from nano.model.task import Fault, TaskState
 from nano.saga.engine import Engine
 from nano.saga.mover import Limits
 from nano.saga.record import Idempotency
+from nano.saga.step import Saga
 from nano.shelf import Shelf
 from tests.support import saga_books as books
 from tests.support.disk import SimDisk
@@ -282,7 +283,61 @@ async def test_a_task_of_a_saga_that_is_not_here_any_more_is_a_loud_error() -> N
             engine.resume()
 
 
+@virtually
+async def test_a_task_at_a_step_that_its_saga_does_not_have_there_is_a_loud_error() -> None:
+    disk = SimDisk()
+    async with open_desk(disk=disk) as desk:
+        desk.start()
+    shorter = Saga(books.CREATE.name, books.Create, books.CREATE.steps[2:4])
+    async with Shelf.open(FOLDER, books.Desk, disk=disk) as shelf:
+        engine = Engine(shelf, [shorter], Line(), now_ms=lambda: 0)
+        with pytest.raises(Corrupt, match="is at step lease_address, which saga create does not have there"):
+            engine.resume()
+
+
 # ------------------------------------------------------------------ a disk that is full
+
+
+@virtually
+async def test_a_debt_that_cannot_be_struck_out_is_paid_once_more() -> None:
+    disk = SimDisk()
+    line = Line()
+    async with open_desk(line, disk=disk) as desk:
+        desk.start()
+
+        def fills_up(verb: str, task: TaskId, step: str) -> Outcome:
+            if verb == "forget" and disk.capacity_bytes is None:
+                disk.capacity_bytes = 1
+                _fill(desk.shelf)
+            return Outcome(task, step, Progress.UNDONE)
+
+        line.answer = fills_up
+        with capture_logs():
+            desk.engine.cancel(TASK)
+            await quiet()
+        assert desk.book.tasks.debts == {"addresspool": {TASK: None}}
+        line.answer = lambda _verb, task, step: Outcome(task, step, Progress.UNDONE)
+        disk.capacity_bytes = None
+        await quiet(60)
+        assert desk.book.tasks.debts == {}
+        assert sum("forget" in sent for sent in line.sent) == 2
+
+
+@virtually
+async def test_a_deadline_that_cannot_be_written_is_written_later() -> None:
+    disk = SimDisk()
+    async with open_desk(disk=disk) as desk:
+        desk.start(deadline_ms=1000)
+        await quiet()
+        disk.capacity_bytes = 1
+        while _fill(desk.shelf):  # what is written takes less than was set aside for it
+            await desk.shelf.durable()
+        with capture_logs() as logs:
+            await quiet(2)
+        assert {"saga.held_up"} <= {entry["event"] for entry in logs}
+        assert desk.book.tasks.view(TASK).state is TaskState.RUNNING
+        disk.capacity_bytes = None
+        assert (await desk.engine.wait(TASK)).state is TaskState.FAILED
 
 
 @virtually
@@ -304,13 +359,16 @@ async def test_a_full_disk_holds_a_task_up_and_loses_nothing() -> None:
         assert desk.book.tasks.record(TASK).step != "lease_address"
 
 
-def _fill(shelf: Shelf[books.Desk]) -> None:
-    """Use up what the shelf had reserved, to the last line that would fit."""
+def _fill(shelf: Shelf[books.Desk]) -> int:
+    """Use up what the shelf had reserved, to the last line that would fit; how many lines that took."""
+    lines = 0
     for size in (10_000, 1):
         for _ in range(100_000):
             try:
                 shelf.commit(books.InstanceSet(InstanceId("filler"), "x" * size))
             except Exhausted:
                 break
+            lines += 1
         else:
             pytest.fail("the disk is never full")
+    return lines

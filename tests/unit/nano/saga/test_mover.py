@@ -7,7 +7,7 @@ from nano.model.action import Nothing, Outcome, Progress
 from nano.model.errors import Conflict, Forbidden, NanoError
 from nano.model.ids import TaskId
 from nano.model.task import Fault, TaskState
-from nano.saga.step import Changes
+from nano.saga.step import Changes, Moved
 from tests.support import saga_books as books
 from tests.support.saga_desk import INSTANCE, NOTES, TASK, Desk, Line, open_desk, quiet
 from tests.support.virtual_time import virtually
@@ -261,3 +261,125 @@ async def test_a_result_that_cannot_be_folded_in_undoes_the_step() -> None:
         assert ended.error is not None
         assert (ended.error.code, ended.error.subject) == ("internal", logs[0]["log_id"])
         assert "undo lease_address at addresspool" in desk.line.verbs()
+
+
+# ------------------------------------------------------------------ steps that cannot be taken back
+
+
+REMOVAL = books.REMOVE
+
+
+@virtually
+async def test_a_cancel_that_comes_before_the_pivot_is_known_waits_for_what_its_peer_says() -> None:
+    async with open_desk(Line(lambda _verb, task, step: Outcome(task, step, Progress.BEGUN))) as desk:
+        desk.start(REMOVAL)
+        await quiet()
+        desk.engine.cancel(TASK)
+        await quiet()
+        assert desk.line.verbs() == [
+            "begin delete_instance at cell/Cell_00163e000001",
+            "undo delete_instance at cell/Cell_00163e000001",
+        ]
+        assert desk.book.tasks.view(TASK).state is TaskState.UNDOING
+        desk.says("delete_instance", Progress.DONE, result=Nothing())
+        await quiet()
+        shown = desk.book.tasks.view(TASK)
+        assert (shown.state, shown.step, shown.error) == (TaskState.RUNNING, "release_address", None)
+        desk.says("release_address", Progress.DONE, result=Nothing())
+        assert (await desk.engine.wait(TASK)).state is TaskState.DONE
+
+
+@virtually
+async def test_a_pivot_that_failed_after_all_lets_the_task_go_back() -> None:
+    async with open_desk(Line(lambda _verb, task, step: Outcome(task, step, Progress.BEGUN))) as desk:
+        desk.start(REMOVAL)
+        await quiet()
+        desk.engine.cancel(TASK)
+        await quiet()
+        desk.says("delete_instance", Progress.FAILED, fault=FAULT)
+        assert (await desk.engine.wait(TASK)).state is TaskState.CANCELLED
+        assert desk.book.instances == {INSTANCE: "running"}
+
+
+@virtually
+async def test_a_pivot_that_happened_for_good_never_leads_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = iter([RuntimeError("defect"), None])
+
+    def moody(notes: books.Create, _result: object, _desk: books.Desk) -> Moved[books.Create]:
+        if error := next(errors):
+            raise error
+        return notes, ()
+
+    monkeypatch.setattr(books.delete_instance, "fold", moody)
+    async with open_desk() as desk:
+        desk.start(REMOVAL)
+        await quiet()
+        desk.line.answer = lambda _verb, task, step: Outcome(task, step, Progress.DONE, result=Nothing())
+        with capture_logs():
+            desk.says("delete_instance", Progress.DONE, result=Nothing())
+            ended = await desk.engine.wait(TASK)
+        assert ended.state is TaskState.DONE
+        assert "ask delete_instance at cell/Cell_00163e000001" in desk.line.verbs()
+
+
+# ------------------------------------------------------------------ answers out of the ordinary
+
+
+@virtually
+async def test_a_step_that_its_peer_says_was_undone_has_failed() -> None:
+    async with open_desk() as desk:
+        desk.start()
+        await quiet()
+        desk.says("lease_address", Progress.UNDONE)
+        ended = await desk.engine.wait(TASK)
+        assert ended.error is not None
+        assert ended.error.message == "lease_address was undone at its peer"
+
+
+@virtually
+async def test_an_undo_that_its_peer_never_heard_of_is_sent_again() -> None:
+    answers = iter([Progress.UNKNOWN, Progress.UNDONE])
+
+    def forgetful(verb: str, task: TaskId, step: str) -> Outcome:
+        return Outcome(task, step, next(answers) if verb == "undo" else Progress.BEGUN)
+
+    async with open_desk(Line(forgetful)) as desk:
+        desk.start()
+        await quiet()
+        desk.engine.cancel(TASK)
+        assert (await desk.engine.wait(TASK)).state is TaskState.CANCELLED
+        assert [verb for verb in desk.line.verbs() if verb.startswith("undo")] == [
+            "undo lease_address at addresspool"
+        ] * 2
+
+
+@virtually
+async def test_an_action_that_cannot_be_told_any_more_fails_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_desk() as desk:
+        desk.start()
+        monkeypatch.setattr(books.lease_address, "act", lambda notes: notes.colour)
+        with capture_logs() as logs:
+            ended = await desk.engine.wait(TASK)
+        assert ended.error is not None
+        assert ended.error.subject == logs[0]["log_id"]
+        assert "begin lease_address at addresspool" not in desk.line.verbs()
+
+
+@virtually
+async def test_a_question_that_is_refused_is_asked_again() -> None:
+    answers = iter([Forbidden("not now"), None])
+
+    def moody(verb: str, task: TaskId, step: str) -> Outcome | NanoError:
+        refusal = next(answers) if verb == "ask" else None
+        return refusal or Outcome(task, step, Progress.BEGUN)
+
+    async with open_desk(Line(moody)) as desk:
+        desk.start()
+        await quiet()
+        desk.engine.peer_up(books.ADDRESSES)
+        await quiet(5)
+        assert desk.line.sent[-2:] == [
+            "0.1 ask lease_address at addresspool",
+            "1.1 ask lease_address at addresspool",
+        ]
+        assert desk.book.tasks.view(TASK).state is TaskState.RUNNING

@@ -1,6 +1,6 @@
 """The XML of every kind of instance, line by line, and our mark read back.
 
-After a wanted change: `NANO_WRITE_GOLDEN=1 pytest tests/unit/services/cell/test_domain_xml.py`, then read the diff.
+After a wanted change run this module with NANO_WRITE_GOLDEN=1, then read the diff.
 """
 
 import os

@@ -65,6 +65,22 @@ async def test_a_stream_fills_the_view_and_its_end_makes_it_age() -> None:
     assert view.replicas[Book.SCHEDULER].age_s(57.0) == 7.0
 
 
+async def test_a_silent_service_makes_its_replica_age_until_it_is_heard_again() -> None:
+    feed, view = feeding()
+    replica = view.replicas[Book.SCHEDULER]
+
+    async def watch(_request: v1.WatchRequest) -> AsyncIterator[Any]:
+        yield change(3, whole=True)
+        feed.silent(Book.SCHEDULER)
+        assert replica.age_s(51.0) == 1.0
+        feed.heard(Book.SCHEDULER)
+        assert replica.age_s(51.0) == 0.0
+
+    await feed.follow(Book.SCHEDULER, watch)
+    feed.heard(Book.SCHEDULER)  # the stream has ended: what is heard says nothing of the book
+    assert replica.age_s(51.0) == 1.0
+
+
 async def test_the_next_stream_goes_on_where_the_last_one_ended() -> None:
     feed, view = feeding()
     with pytest.raises(Unreachable):

@@ -14,7 +14,8 @@ from nano.model.pool import Cell, Pool, Usage
 from nano.model.task import Task, TaskState
 from nano.model.template import Devices
 from services.gateway.cursor import Book, Position
-from services.gateway.view import REREAD, Change, Rates, Reader, View
+from services.gateway.ring import REREAD, Reader
+from services.gateway.view import Change, Rates, View
 
 LIFE = "one"
 
@@ -45,7 +46,7 @@ def filled(ring: int = 100) -> View:
 
 
 def told(reader: Reader) -> list[tuple[str, str]]:
-    return [(event.kind, event.id) for event in reader.take(1000)]
+    return [(event.kind, event.id) for event in reader.take(1000, {})]
 
 
 def test_a_book_that_was_never_seen_is_unreachable_and_not_empty() -> None:
@@ -73,7 +74,7 @@ def test_nouns_come_change_and_go() -> None:
 def test_a_change_that_was_told_already_changes_nothing() -> None:
     view = filled()
     view.apply(Book.SCHEDULER, change(9, ("pool", Pool(PoolName("new")))))
-    reader = Reader(view)
+    reader = Reader(view.ring)
     view.apply(Book.SCHEDULER, change(8, gone=(("pool", "new"),)))
     assert view.pool("new")
     assert told(reader) == []
@@ -90,7 +91,7 @@ def test_another_life_must_begin_with_the_whole() -> None:
 def test_the_whole_makes_all_that_was_known_void_and_tells_readers_to_read_again() -> None:
     view = filled()
     view.apply(Book.SCHEDULER, change(8, ("instance", instance("a"))))
-    reader = Reader(view)
+    reader = Reader(view.ring)
     view.apply(Book.SCHEDULER, change(3, ("instance", instance("b")), whole=True, life="two"))
     assert [one.spec.name for one in view.instances_in_order()] == ["b"]
     assert told(reader) == [(REREAD, Book.SCHEDULER)]
@@ -183,11 +184,11 @@ def test_rates_are_measured_between_two_samples() -> None:
 def test_a_reader_is_told_what_happens_from_now_on() -> None:
     view = filled()
     view.apply(Book.SCHEDULER, change(8, ("instance", instance("a"))))
-    reader = Reader(view)
+    reader = Reader(view.ring)
     assert not reader.has_news
     view.apply(Book.SCHEDULER, change(9, ("instance", instance("b")), gone=(("instance", "id-a"),)))
     assert reader.has_news
-    events = reader.take(10)
+    events = reader.take(10, {})
     assert [(event.kind, event.id, event.document is None) for event in events] == [
         ("instance", "id-b", False),
         ("instance", "id-a", True),
@@ -200,7 +201,7 @@ def test_a_reader_that_resumes_anywhere_is_told_the_rest_exactly_once_and_in_ord
     data: st.DataObject,
 ) -> None:
     view = filled(1000)
-    first = Reader(view)
+    first = Reader(view.ring)
     revisions = dict.fromkeys(Book, 7)
     for number in range(data.draw(st.integers(1, 12))):
         book = data.draw(st.sampled_from(Book))
@@ -208,15 +209,15 @@ def test_a_reader_that_resumes_anywhere_is_told_the_rest_exactly_once_and_in_ord
         count = data.draw(st.integers(0, 3)) if book is Book.SCHEDULER else 0
         made = [("pool", Pool(PoolName(f"p{number}-{index}"))) for index in range(count)]
         view.apply(book, change(revisions[book], *made))
-    events = first.take(1000)
+    events = first.take(1000, {})
     for index, event in enumerate(events):
-        again = Reader(view, event.cursor)
-        assert [one.id for one in again.take(1000)] == [one.id for one in events[index + 1 :]]
+        again = Reader(view.ring, event.cursor)
+        assert [one.id for one in again.take(1000, {})] == [one.id for one in events[index + 1 :]]
 
 
 def test_a_reader_that_fell_out_of_the_ring_is_told_to_read_again_and_goes_on_from_there() -> None:
     view = filled(ring=3)
-    reader = Reader(view)
+    reader = Reader(view.ring)
     for revision in range(8, 14):
         view.apply(Book.SCHEDULER, change(revision, ("pool", Pool(PoolName(f"p{revision}")))))
     assert told(reader) == [(REREAD, "")]
@@ -235,7 +236,7 @@ def test_a_cursor_can_be_resumed_while_all_behind_it_is_in_the_ring(revision: in
     since = {book: Position(LIFE, 7) for book in Book} | {Book.SCHEDULER: Position(LIFE, revision)}
     assert view.can_resume(since) is can
     expected = [f"p{number}" for number in range(revision + 1, 14)] if can else [""]
-    assert [key for _, key in told(Reader(view, since))] == expected
+    assert [key for _, key in told(Reader(view.ring, since))] == expected
 
 
 def test_a_cursor_of_another_life_or_without_a_book_is_told_to_read_again() -> None:
@@ -243,24 +244,26 @@ def test_a_cursor_of_another_life_or_without_a_book_is_told_to_read_again() -> N
     strange = {book: Position("two", 99) for book in Book}
     partial = {Book.SCHEDULER: Position(LIFE, 7)}
     for since in (strange, partial):
-        assert told(Reader(view, since)) == [(REREAD, "")]
+        assert told(Reader(view.ring, since)) == [(REREAD, "")]
 
 
 def test_a_cursor_in_the_middle_of_a_revision_resumes_in_its_middle() -> None:
     view = filled()
     pools = [("pool", Pool(PoolName(name))) for name in "abc"]
-    reader = Reader(view)
+    reader = Reader(view.ring)
     view.apply(Book.SCHEDULER, change(8, *pools))
-    first, *rest = reader.take(10)
-    assert [event.id for event in Reader(view, first.cursor).take(10)] == [event.id for event in rest]
+    first, *rest = reader.take(10, {})
+    assert [event.id for event in Reader(view.ring, first.cursor).take(10, {})] == [
+        event.id for event in rest
+    ]
 
 
 def test_news_of_the_same_revision_is_told_to_those_who_know_it_already() -> None:
     view = filled()
     view.apply(Book.SCHEDULER, change(8, ("task", task("1", "vm"))))
-    reader = Reader(view)
+    reader = Reader(view.ring)
     view.apply(Book.SCHEDULER, change(8, ("task", replace(task("1", "vm"), progress_percent=40))))
-    assert [event.document.progress_percent for event in reader.take(10)] == [40]
+    assert [event.document.progress_percent for event in reader.take(10, {})] == [40]
 
 
 def test_power_is_looked_up_by_instance() -> None:
