@@ -22,10 +22,16 @@ from typing import Any, cast
 from aioquic import tls
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import MAX_STREAM_DATA_FRAME_CAPACITY, NetworkAddress, QuicConnection
+from aioquic.quic.connection import (
+    MAX_STREAM_DATA_FRAME_CAPACITY,
+    NetworkAddress,
+    QuicConnection,
+    stream_is_unidirectional,
+)
 from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicFrameType, QuicHeader, pull_quic_header
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
+from aioquic.quic.recovery import QuicPacketPacer
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
 
@@ -51,6 +57,9 @@ _ACK_PACKETS = 32
 
 # Enum.__hash__ is a Python function, called nine times per packet. Members are singletons: identity does.
 tls.Epoch.__hash__ = object.__hash__  # type: ignore[method-assign]
+
+_PACING_STEP_S = 0.002
+"""What may be sent in one burst, as time at the paced rate: epoll's timers have steps of 1 ms."""
 
 _ONE_RTT = tls.Epoch.ONE_RTT
 
@@ -79,6 +88,15 @@ class _Streams(dict[int, QuicStream]):
         return cast("ValuesView[QuicStream]", [self[stream_id] for stream_id in self.due])
 
 
+class _Pacer(QuicPacketPacer):
+    """Spreads packets over the round trip, but in steps that a timer of the event loop can keep."""
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        super().update_rate(congestion_window, smoothed_rtt)
+        window_time = max(smoothed_rtt, 1e-6)
+        self.bucket_max = max(self.bucket_max, min(_PACING_STEP_S, window_time / 2))
+
+
 class Connection(QuicConnection):
     """A QUIC connection without I/O: datagrams and time in, events and datagrams out."""
 
@@ -94,6 +112,7 @@ class Connection(QuicConnection):
             original_destination_connection_id=original_destination_connection_id,
         )
         self._ack_delay = _ACK_DELAY_S
+        self._loss._pacer = _Pacer(max_datagram_size=self._max_datagram_size)
         self._unacknowledged = 0
         self._streams: _Streams = _Streams()
         self._queued: set[int] = set()
@@ -132,6 +151,11 @@ class Connection(QuicConnection):
     def free_streams(self) -> int:
         """Streams that may be opened now. To reset one that was opened beyond the limit kills the link."""
         return self._remote_max_streams_bidi - self._local_next_stream_id_bidi // 4
+
+    @property
+    def open_streams(self) -> int:
+        """Requests that are not over at both ends yet."""
+        return sum(1 for stream_id in self._streams if not stream_is_unidirectional(stream_id))
 
     def has_stream(self, stream_id: int) -> bool:
         return stream_id in self._streams

@@ -1,7 +1,8 @@
 """The public stream of events: the last changes of all books, in one order.
 
-Each reader stands somewhere in the ring and holds no events of its own, so a slow one costs nothing. One who fell
-out of it, or resumes where it does not reach any more, is told to read everything again, never silently skipped.
+Each reader stands somewhere in the ring and holds no events of its own, so a slow one costs nothing. One who
+fell out of it, or resumes where it does not reach any more, is told to read everything again, never silently
+skipped.
 """
 
 from collections import deque
@@ -49,14 +50,21 @@ class Ring:
         self._floors[book] = position
 
     def record(
-        self, book: Book, position: Position, cursor: Cursor, kind: str, key: str, document: Any = None
+        self, book: Book, position: Position, cursor: Cursor, named: tuple[str, str], document: Any = None
     ) -> None:
-        self._events.append(Event(self.next_number, book, position, cursor, kind, key, document))
+        """`named` is kind and id of what changed."""
+        self._events.append(Event(self.next_number, book, position, cursor, *named, document))
         self.next_number += 1
         if len(self._events) > self._limit:
-            dropped = self._events.popleft()
-            if dropped.book is not None and not self._floors[dropped.book].has_seen(dropped.position):
-                self._floors[dropped.book] = dropped.position
+            self._drop(self._events.popleft())
+
+    def _drop(self, event: Event) -> None:
+        if event.book is None:
+            return
+        floor = self._floors[event.book]
+        is_of_this_life = floor.incarnation == event.position.incarnation
+        if is_of_this_life and not floor.has_seen(event.position):
+            self._floors[event.book] = event.position
 
     @property
     def oldest_number(self) -> int:
@@ -70,7 +78,7 @@ class Ring:
         return (self._events[index] for index in range(behind, len(self._events)))
 
     def can_resume(self, cursor: Cursor) -> bool:
-        """Whether every change behind this cursor is here; of a book that was never told nothing was missed."""
+        """Whether every change behind this cursor is here; of a book that was never told, none was missed."""
         return all(
             (seen := cursor.get(book)) is not None and seen.has_seen(floor)
             for book, floor in self._floors.items()

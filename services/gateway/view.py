@@ -108,7 +108,7 @@ class View:
         for offset, (kind, key, noun) in enumerate(_moves(book, change)):
             self._put(replica, kind, key, noun)
             replica.position = Position(change.incarnation, change.revision, index + offset)
-            self.ring.record(book, replica.position, self.cursor, kind, key, noun)
+            self.ring.record(book, replica.position, self.cursor, (kind, key), noun)
         if replica.position != known:
             return
         replica.position = Position(change.incarnation, change.revision, index)
@@ -124,7 +124,7 @@ class View:
         replica.position = Position(change.incarnation, change.revision)
         self.ring.begin(replica.book, replica.position)
         if not first:
-            self.ring.record(replica.book, replica.position, self.cursor, REREAD, replica.book)
+            self.ring.record(replica.book, replica.position, self.cursor, (REREAD, replica.book))
 
     def _put(self, replica: Replica, kind: str, key: str, noun: Any) -> None:
         table = replica.tables[kind]

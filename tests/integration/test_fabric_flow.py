@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,7 @@ import pytest
 
 from nano.fabric.exchanges import SEND_MARK_BYTES
 from nano.fabric.quic import MIB, Windows
+from nano.model.errors import NanoError
 from tests.support.echo import EchoStub
 from tests.support.fabrics import Lab
 
@@ -104,3 +106,52 @@ async def test_five_thousand_calls_stay_open_beside_a_quick_one(lab: Lab) -> Non
         async with asyncio.timeout(10):
             while theirs.exchanges:
                 await stub.repeat(b"until the last has ended")
+
+
+async def test_a_storm_of_calls_that_are_cut_short_leaves_nothing_behind(lab: Lab) -> None:
+    """Every way to give a call up, at random moments: no stream, no byte on account, no broken link."""
+    dice = random.Random(7)
+
+    async def some(count: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield bytes(dice.randrange(60_000))
+
+    async def read_some(messages: AsyncIterator[bytes], count: int) -> None:
+        async with contextlib.aclosing(messages):  # type: ignore[type-var]
+            async for _ in messages:
+                count -= 1
+                if count <= 0:
+                    return
+
+    async def one(stub: EchoStub) -> None:
+        kinds = (
+            lambda: stub.repeat(bytes(dice.randrange(200_000)), timeout=dice.choice([None, 0.001, 0.01])),
+            lambda: read_some(stub.count(100), dice.randrange(200)),
+            lambda: stub.total(some(dice.randrange(5))),
+            lambda: read_some(stub.chat(some(3)), dice.randrange(5)),
+            lambda: read_some(stub.flood(), dice.randrange(1, 8)),
+            lambda: read_some(stub.wait(), 2),
+        )
+        with contextlib.suppress(NanoError, TimeoutError):
+            async with asyncio.timeout(dice.random() * 0.2):
+                await dice.choice(kinds)()  # type: ignore[no-untyped-call]
+
+    async def storm(stub: EchoStub, until: float) -> None:
+        while time.monotonic() < until:
+            await one(stub)
+
+    async with lab.echo() as (_, stub, cell, scheduler):
+        async with asyncio.TaskGroup() as jobs:
+            for _ in range(40):
+                jobs.create_task(storm(stub, time.monotonic() + 3))
+        (ours,), (theirs,) = scheduler.links, cell.links
+        async with asyncio.timeout(10):
+            while theirs.exchanges or ours.exchanges or theirs.quic.open_streams or ours.quic.open_streams:
+                await stub.repeat(b"until the last has ended")
+                await asyncio.sleep(0)
+                ours.flush_soon()
+        for link in (ours, theirs):
+            assert link.quic.held_bytes == 0
+            assert link.exchanges._deaf == set()
+            assert link.exchanges._senders == {}
+            assert link.error is None

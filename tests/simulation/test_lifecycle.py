@@ -11,19 +11,34 @@ are checked; once all is quiet nothing may be left that nobody knows.
 import asyncio
 import os
 import random
+from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from nano.contracts.nano import v1
 from nano.model.action import StopMode
-from nano.model.errors import Internal, NanoError
-from nano.model.ids import ImageId, TaskId
+from nano.model.errors import Conflict, Forbidden, Internal, NanoError
+from nano.model.ids import ImageId, InstanceId, TaskId
+from nano.model.peers import Peer, Role
 from nano.model.task import TaskState
-from tests.support.world import ADDRESSES, Vm, World, assert_right, in_a_world, tell
+from nano.saga.step import Saga
+from nano.shelf import Cursor, Shelf
+from nano.steps import STEP_ROLES
+from services.addresspool.ledger import LeasePut, Ledger
+from services.scheduler import rpc as scheduler_rpc
+from services.scheduler.inventory import InstancePut, Inventory
+from services.scheduler.tasks import SAGAS
+from services.scheduler.tasks.delete_instance import DELETE_INSTANCE, DeleteInstance
+from tests.support import invariants
+from tests.support.sim_fabric import SimFabric
+from tests.support.world import ADDRESSES, GIB, Process, Story, Vm, World, assert_right, in_a_world, tell
 
-SEEDS = [int(os.environ["NANO_SEED"])] if "NANO_SEED" in os.environ else range(int(os.environ.get("NANO_SEEDS", "24")))
+SEEDS = [int(os.environ["NANO_SEED"])] if "NANO_SEED" in os.environ else range(int(os.environ.get("NANO_SEEDS", "20")))
 
-STRIDE = int(os.environ.get("NANO_STRIDE", "5"))
+STRIDE = int(os.environ.get("NANO_STRIDE", "17"))
 """Of the sweep over all messages: 1 is every one of them."""
 
 USERS = 5
@@ -269,3 +284,245 @@ def test_whoever_dies_at_whichever_message_nothing_is_left_over(name: str, power
             await _come_and_go(world)
 
         assert_right(tell(story, seed=message, cells=1))
+
+
+# ------------------------------------------------------------------ nobody-unnamed, by the contracts
+
+
+def test_every_method_of_every_contract_is_served_by_somebody_and_names_who_may_call_it() -> None:
+    async def nothing(_world: World) -> None:
+        """Everybody is up: that is enough."""
+
+    world = tell(nothing, cells=1)
+    served = {name for process in world.processes.values() for name in process.fabric.served}
+    assert served == invariants.contract_methods()
+    assert list(invariants.everybody_named(world)) == []
+
+
+@in_a_world(cells=1)
+async def test_a_peer_whose_role_is_not_named_is_refused_by_every_method(world: World) -> None:
+    callers = {role: SimFabric(world.network, Peer(role, "stranger"), world.jobs) for role in Role}
+    answered = [
+        f"{role} may call {route} of {name}"
+        for name, process in world.processes.items()
+        for route in process.fabric.served
+        for role in Role
+        if role not in process.fabric.roles[route] and not await _is_refused(callers[role], process, route)
+    ]
+    assert answered == []
+
+
+async def _is_refused(caller: SimFabric, process: Process, route: str) -> bool:
+    method = process.fabric._calls._methods[route]
+    channel = caller.channel(process.peer.role, process.peer.id)
+    try:
+        async with channel.request(
+            route, method.cardinality, method.request_type, method.reply_type, timeout=5.0
+        ) as call:
+            await call.send_message(method.request_type(), end=True)
+            await call.recv_message()
+    except Forbidden:
+        return True
+    return False
+
+
+# ------------------------------------------------------------------ each check can fail
+
+
+def found_out(story: Story, *, seed: int = 0, cells: int = 1) -> set[str]:
+    """The names of the invariants that a broken world was seen to break."""
+    return {flaw.partition(":")[0] for flaw in tell(story, seed, cells=cells).violations}
+
+
+async def _one_comes_and_goes(world: World) -> None:
+    """Without trouble; whoever waits for an end waits for a while only, since the world is broken."""
+    with suppress(TimeoutError, NanoError):
+        async with asyncio.timeout(120):
+            await world.use_addresses(count=4)
+            image = await world.upload_image()
+            vm = await world.create_instance(image=image)
+            await world.ended(vm.task)
+            other = await world.create_instance(image=image, disk_bytes=GIB)
+            await world.ended(other.task)
+            await world.ended(await world.delete(vm))
+    await world.settle(minutes=1)
+
+
+async def _one_is_refused_late(world: World) -> None:
+    """The hypervisor does not take it: all that was made before is taken back."""
+    await world.use_addresses(count=4)
+    hypervisor = world.hosts["cell-1"].hypervisor
+    vm = await world.create_instance()
+    hypervisor.fail_next("define", vm.id, Conflict("this host does not want it"))
+    await world.ended(vm.task)
+    await world.settle(minutes=1)
+
+
+def test_the_stories_of_the_broken_worlds_are_right_in_a_whole_one() -> None:
+    assert found_out(_one_comes_and_goes) == set()
+    assert found_out(_one_is_refused_late) == set()
+
+
+def test_an_instance_that_runs_twice_is_found_out() -> None:
+    async def story(world: World) -> None:
+        vm = await world.create_instance()
+        await world.done(vm.task)
+        await world.done(await world.start(vm))
+        here = world.cell_of(vm)
+        there = next(cell for cell in world.hosts if cell != here)
+        world.machines(there)[vm.id] = world.machines(here)[vm.id]  # a second copy, by whoever's hand
+        world.moment()
+
+    assert "never-twice" in found_out(story, cells=2)
+
+
+def test_an_address_that_two_hold_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.addresspool.ledger._Vacancy.lowest", lambda free, _held: free._next)
+    assert "no-double-address" in found_out(_one_comes_and_goes)
+
+
+def test_an_address_that_is_freed_before_its_host_lets_go_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, delete, release, last = DELETE_INSTANCE.steps
+    hasty = Saga(DELETE_INSTANCE.name, DeleteInstance, (first, release, delete, last), pivot=first)
+    sagas = [hasty if saga is DELETE_INSTANCE else saga for saga in SAGAS]
+    monkeypatch.setattr("tests.support.world.SAGAS", sagas)
+    assert "no-double-address" in found_out(_one_comes_and_goes)
+
+
+def test_an_answer_before_the_disk_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hasty(_shelf: object, _revision: int | None = None) -> None:
+        return None
+
+    monkeypatch.setattr("nano.shelf.shelf.Shelf.durable", hasty)
+    assert "acked-is-durable" in found_out(_one_comes_and_goes)
+
+
+def test_a_disk_that_lies_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was synced is gone after a power cut."""
+
+    async def story(world: World) -> None:
+        vm = await world.create_instance()
+        await world.done(vm.task)
+        world.kill("scheduler", power_cut=True)
+        await asyncio.sleep(10)
+
+    monkeypatch.setattr("tests.support.disk.Inode.sync", lambda _inode: None)
+    assert "acked-is-durable" in found_out(story)
+
+
+def test_a_book_that_forgets_over_a_restart_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        await world.use_addresses()
+        await world.done((await world.create_instance()).task)
+        world.kill("addresspool")
+        await asyncio.sleep(10)
+
+    forgetful = Ledger.apply
+
+    def apply(book: Ledger, change: Any) -> None:
+        """The second life of a change is not the first one's."""
+        if not (isinstance(change, LeasePut) and change.lease.owner in _SEEN):
+            forgetful(book, change)
+        if isinstance(change, LeasePut):
+            _SEEN.add(change.lease.owner)
+
+    _SEEN: set[str] = set()
+    monkeypatch.setattr(Ledger, "apply", apply)
+    assert "acked-is-durable" in found_out(story)
+
+
+def test_a_task_that_ends_by_halves_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def shrugs(_disks: object, _instance: InstanceId) -> None:
+        return None
+
+    monkeypatch.setattr("services.cell.disks.Disks.remove", shrugs)
+    assert {"whole-or-nothing", "no-orphan"} <= found_out(_one_is_refused_late)
+
+
+def test_a_pin_that_nobody_lets_go_of_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.imagestore.catalog.Catalog.unpin", lambda _book, _task: [])
+    assert "no-orphan" in found_out(_one_comes_and_goes)
+
+
+def test_outcomes_that_nobody_forgets_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forget(_callee: object, _tasks: object) -> None:
+        return None
+
+    monkeypatch.setattr("nano.saga.callee.Callee.forget", forget)
+    assert "no-orphan" in found_out(_one_comes_and_goes)
+
+
+def test_a_cell_that_is_promised_more_than_it_has_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        for _ in range(3):
+            await world.create_instance(memory_bytes=2 * GIB)
+
+    assert found_out(story) == set()
+    monkeypatch.setattr("services.scheduler.placement.refuse", lambda *_: None)
+    assert "reservation-bounded" in found_out(story)
+
+
+def test_an_epoch_that_falls_is_found_out() -> None:
+    async def story(world: World) -> None:
+        vm = await world.create_instance()
+        await world.done(vm.task)
+        scheduler = world.processes["scheduler"].shelf
+        await scheduler.durable()
+        world.moment()
+        scheduler.commit(InstancePut(replace(world.inventory.instance(vm.id), epoch=0)))
+
+    assert "epoch-grows" in found_out(story)
+
+
+def test_a_watch_that_leaves_something_out_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_truth = scheduler_rpc.told
+
+    def told(book: Inventory, changes: tuple[Any, ...]) -> v1.SchedulerChange | None:
+        """Nobody hears of leases."""
+        is_binding = any(isinstance(each, InstancePut) and each.instance.binding for each in changes)
+        return None if is_binding else whole_truth(book, changes)
+
+    monkeypatch.setattr("services.scheduler.rpc.told", told)
+    assert "events-ordered" in found_out(_one_comes_and_goes)
+
+
+def test_a_watch_that_tells_twice_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    once = Shelf.follow
+
+    async def twice(shelf: Shelf[Any], since: Cursor) -> AsyncIterator[tuple[int, tuple[Any, ...]]]:
+        async for revision, changes in once(shelf, since):
+            yield revision, changes
+            yield revision, changes
+
+    monkeypatch.setattr("nano.shelf.shelf.Shelf.follow", twice)
+    assert "events-ordered" in found_out(_one_comes_and_goes)
+
+
+@pytest.mark.parametrize(
+    ("table", "route", "roles"),
+    [
+        (scheduler_rpc.ROLES, "/nano.v1.Scheduler/CancelTask", None),
+        (scheduler_rpc.ROLES, "/nano.v1.Scheduler/DeletePool", frozenset()),
+        (STEP_ROLES, "/nano.v1.Steps/Begin", frozenset({Role.SCHEDULER, Role.GATEWAY})),
+    ],
+    ids=["no row", "nobody in the row", "a row that lets the gateway take steps"],
+)
+def test_a_method_that_names_the_wrong_callers_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+    table: dict[str, frozenset[Role]],
+    route: str,
+    roles: frozenset[Role] | None,
+) -> None:
+    async def story(world: World) -> None:
+        await world.settle(minutes=1)
+
+    assert found_out(story) == set()
+    if roles is None:
+        monkeypatch.delitem(table, route)
+    else:
+        monkeypatch.setitem(table, route, roles)
+    assert "nobody-unnamed" in found_out(story)
+
+
+def test_a_seed_tells_the_same_story_again() -> None:
+    assert tell(a_life, 7, cells=2).story == tell(a_life, 7, cells=2).story
