@@ -1,15 +1,21 @@
-"""The door: every request comes in here, is found, believed, read, handled and answered."""
+"""The door: every request comes in here, is found, believed, read, handled and answered.
+
+FastAPI finds the route of a path as it is documented; what it does not find, `paths.py` judges as the
+documented router would: another spelling, another method, or nothing that we know.
+"""
 
 import asyncio
 import hashlib
 import html
 import secrets
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
 import structlog
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from nano import signature
@@ -19,7 +25,7 @@ from services.gateway.call import Call, Gateway, Query, Route
 from services.gateway.cursor import Book
 from services.gateway.envelope import Answer
 from services.gateway.keyring import Credential, Keyring, SignedRequest
-from services.gateway.paths import Found, Missing, NotAllowed, Options, Redirect, Routes
+from services.gateway.paths import CATCH_ALL, Judgement, NotAllowed, Options, Redirect, Routes
 from services.gateway.routes import (
     address_pools,
     compute_pool_cells,
@@ -57,6 +63,8 @@ DOCUMENTED = (
 )
 ROUTES = (*DOCUMENTED, openapi.route(DOCUMENTED))
 """Every row of the API."""
+_FIXED_FIRST = sorted(ROUTES, key=lambda route: route.path.count("{") + route.path.endswith(CATCH_ALL))
+"""A path with fixed words wins over one with names in their place; FastAPI takes the first that fits."""
 
 
 class App:
@@ -66,38 +74,61 @@ class App:
         self._gateway = gateway
         self._keyring = keyring
         self._routes = Routes([(route.method, route.full_path, route) for route in ROUTES])
+        self._api = self._made_api()
+
+    def _made_api(self) -> FastAPI:
+        """FastAPI's own pages and description are off: `routes/openapi.py` says what is documented."""
+        api = FastAPI(title="Nano", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+        for route in _FIXED_FIRST:
+            api.add_api_route(
+                route.full_path.replace(CATCH_ALL, "{rest:path}"),
+                self._endpoint(route),
+                methods=[route.method],
+                name=route.handler.__name__,
+                response_model=None,
+            )
+        api.add_exception_handler(HTTPException, self._not_found)
+        return api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        response = await self._answered(request)
+        if _decoded_path(scope) is None:
+            malformed = Response("400 malformed path\n", 400, _NO_SNIFF, envelope.TEXT)
+            await malformed(scope, receive, send)
+            return
         try:
-            await response(scope, receive, send)
+            await self._api(scope, receive, send)
         except NanoError as error:  # behind its head an answer can only be broken off: uvicorn closes
-            _log.warning("request.broken_off", path=request.url.path, code=error.code, error=error.message)
+            _log.warning("request.broken_off", path=scope["path"], code=error.code, error=error.message)
 
-    async def _answered(self, request: Request) -> Response:
-        accept = request.headers.get("accept", "")
-        path = _decoded_path(request.scope)
-        if path is None:
-            return Response("400 malformed path\n", 400, _NO_SNIFF, envelope.TEXT)
+    def _endpoint(self, route: Route) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            return await self._answered(request, route)
+
+        return answer
+
+    async def _not_found(self, request: Request, _error: Exception) -> Response:
+        """No route of that path and method: as the documented router has it."""
+        path = _decoded_path(request.scope) or ""
         judged = self._routes.judge(request.method, path, request.url.query)
-        if not isinstance(judged, Found):
-            return _elsewhere(judged, accept)
+        return _elsewhere(judged, request.headers.get("accept", ""))
+
+    async def _answered(self, request: Request, route: Route) -> Response:
+        accept = request.headers.get("accept", "")
         try:
-            return await self._handled(request, judged, path)
+            return await self._handled(request, route, _decoded_path(request.scope) or "")
         except NanoError as error:
             failure = envelope.failure(error, accept=accept)
         except ClientDisconnect:
             failure = Answer(b"")  # nobody reads it
-        except Exception as error:  # noqa: BLE001 - the edge: a defect costs one request and is logged with its id
+        except Exception as error:  # noqa: BLE001 - the edge: a defect costs one request, and is logged
             failure = envelope.failure(_defect(error, request), accept=accept)
-        if judged.route.is_upload:
+        if route.is_upload:
             failure.headers["Connection"] = "close"
             await _drained(request)
         return _response(failure)
 
-    async def _handled(self, request: Request, found: Found[Route], path: str) -> Response:
-        route, raw = found.route, path.encode()
+    async def _handled(self, request: Request, route: Route, path: str) -> Response:
+        raw = path.encode()
         is_stream = signature.is_stream(raw)
         body = b"" if is_stream else await _read(request)
         credential = None if route.is_open else self._believed(request, raw, body)
@@ -107,7 +138,7 @@ class App:
         call = Call(
             self._gateway,
             request,
-            found.params,
+            request.path_params,
             Query(request.scope["query_string"]),
             credential,
             _decoded(route, body),
@@ -207,7 +238,7 @@ def _defect(error: Exception, request: Request) -> Internal:
     return Internal(f"this is a defect of ours, logged as {name}: look into the gateway's log", subject=name)
 
 
-def _elsewhere(judged: Redirect | Options | NotAllowed | Missing, accept: str) -> Response:
+def _elsewhere(judged: Judgement[Route], accept: str) -> Response:
     """What the documented router says of a path that is no route as it is written."""
     match judged:
         case Redirect(status, location):
@@ -219,7 +250,7 @@ def _elsewhere(judged: Redirect | Options | NotAllowed | Missing, accept: str) -
             return Response(status_code=200, headers={"Allow": allow})
         case NotAllowed(allow):
             return _refused(405, "Method Not Allowed\n", accept, {"Allow": allow})
-        case Missing():
+        case _:
             return _refused(404, "404 page not found\n", accept, {})
 
 

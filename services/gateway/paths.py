@@ -7,7 +7,7 @@ is 200 with `Allow`, all else is 404. HEAD is a method like any other: on a GET 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from nano import signature
 
@@ -45,6 +45,9 @@ class NotAllowed:
 @dataclass(frozen=True, slots=True)
 class Missing:
     pass
+
+
+Judgement: TypeAlias = Found[R] | Redirect | Options | NotAllowed | Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +93,7 @@ class Routes(Generic[R]):
         for patterns in self._by_method.values():
             patterns.sort(key=lambda pattern: sum(part.startswith("{") for part in pattern.parts))
 
-    def judge(
-        self, method: str, path: str, query: str = ""
-    ) -> Found[R] | Redirect | Options | NotAllowed | Missing:
+    def judge(self, method: str, path: str, query: str = "") -> Judgement[R]:
         """What to do with a request; `path` is percent-decoded, `query` as on the wire."""
         parts = path.split("/")[1:]
         for pattern in self._by_method.get(method, ()):

@@ -29,7 +29,10 @@ LAST_STEP = Blow("cell", "job build_instance entering")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world() -> AsyncIterator[Zone]:
-    with own_network(), tempfile.TemporaryDirectory(prefix="nano-kill-") as folder:  # a socket's path is short
+    with (
+        own_network(),
+        tempfile.TemporaryDirectory(prefix="nano-kill-") as folder,
+    ):  # a socket's path is short
         async with zone(Path(folder)) as made:
             yield made
 

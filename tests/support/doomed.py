@@ -1,11 +1,9 @@
-"""Runs a service that dies, or stands still, at exactly one point of its work.
+"""The parts of a service that make it die, or stand still, at exactly one point of its work.
 
-    python -m tests.support.doomed SERVICE FOLDER --config FILE
-
-The service is the real one, run as `python -m services.SERVICE` runs it; only in this process its callee and
-its journal are replaced by ones that tell at each point of interest how far the work is. All points are told
-to the socket FOLDER/told. FOLDER/SERVICE.doom names the one that is the end; it is read at each point, so that
-one life may serve several trials, and it is gone when its hour has come.
+Its callee and its journal, put in the place of the plain ones by `tests.support.nursery` in the service's own
+process; the code of the product has no hooks. They tell each point of interest to the socket FOLDER/told.
+FOLDER/SERVICE.doom names the one that is the end; it is read at each point, so that one life may serve several
+trials, and it is gone when its hour has come.
 
 Points: `line` (one line of the journal has become durable); `begin STEP entering` and `leaving`, likewise
 `undo STEP` and `forget`; `job STEP entering`, `worked` (the world is changed, the book is not) and `leaving`
@@ -15,10 +13,8 @@ Points: `line` (one line of the journal has become durable); `begin STEP enterin
 import asyncio
 import contextlib
 import os
-import runpy
 import signal
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +25,7 @@ from nano.model.action import Action, Outcome, Progress
 from nano.model.ids import TaskId
 from nano.saga import callee as saga_callee
 from nano.saga.handlers import Did, Report, errand
+from nano.saga.outcomes import OutcomeRecord
 from nano.saga.step import Changes
 from nano.shelf import folder as shelf_folder
 from nano.shelf.journal import Entry
@@ -98,74 +95,61 @@ class Fate:
         return doom
 
 
-def doomed_callee(fate: Fate) -> type[saga_callee.Callee]:
+fate: Fate
+"""Of this process; set before the service runs."""
+
+
+class DoomedCallee(saga_callee.Callee):
     """The callee, telling of each call and each job."""
 
-    class DoomedCallee(saga_callee.Callee):
-        async def begin(self, task: TaskId, step: str, action: Action, deadline_ms: int = 0) -> Outcome:
-            return await self._around(f"begin {step}", super().begin(task, step, action, deadline_ms))
+    async def begin(self, task: TaskId, step: str, action: Action, deadline_ms: int = 0) -> Outcome:
+        await fate.reached_or_held(f"begin {step} entering")
+        outcome = await super().begin(task, step, action, deadline_ms)
+        await fate.reached_or_held(f"begin {step} leaving")
+        return outcome
 
-        async def undo(self, task: TaskId, step: str) -> Outcome:
-            return await self._around(f"undo {step}", super().undo(task, step))
+    async def undo(self, task: TaskId, step: str) -> Outcome:
+        await fate.reached_or_held(f"undo {step} entering")
+        outcome = await super().undo(task, step)
+        await fate.reached_or_held(f"undo {step} leaving")
+        return outcome
 
-        async def forget(self, tasks: Iterable[TaskId]) -> None:
-            await self._around("forget", super().forget(tasks))
+    async def forget(self, tasks: Iterable[TaskId]) -> None:
+        await fate.reached_or_held("forget entering")
+        await super().forget(tasks)
+        await fate.reached_or_held("forget leaving")
 
-        def job(
-            self,
-            kind: type[Any],
-            run: Callable[[Any, Report], Awaitable[Did]],
-            undo: Callable[[Any], Awaitable[Changes]] | None = None,
-        ) -> None:
-            async def run_doomed(action: Any, report: Report) -> Did:
-                return await self._around(f"job {errand.get().step}", run(action, report), after="worked")
+    def job(
+        self,
+        kind: type[Any],
+        run: Callable[[Any, Report], Awaitable[Did]],
+        undo: Callable[[Any], Awaitable[Changes]] | None = None,
+    ) -> None:
+        async def run_doomed(action: Any, report: Report) -> Did:
+            await fate.reached_or_held(f"job {errand.get().step} entering")
+            did = await run(action, report)
+            await fate.reached_or_held(f"job {errand.get().step} worked")
+            return did
 
-            async def undo_doomed(action: Any) -> Changes:
-                assert undo is not None
-                return await self._around(f"back {errand.get().step}", undo(action), after="worked")
+        async def undo_doomed(action: Any) -> Changes:
+            assert undo is not None
+            await fate.reached_or_held(f"back {errand.get().step} entering")
+            changes = await undo(action)
+            await fate.reached_or_held(f"back {errand.get().step} worked")
+            return changes
 
-            super().job(kind, run_doomed, undo_doomed if undo else None)
+        super().job(kind, run_doomed, undo_doomed if undo else None)
 
-        async def _finish(self, key: Any, begun: Any, ended: Any, changes: Changes) -> None:
-            await super()._finish(key, begun, ended, changes)
-            way = "job" if begun.progress is Progress.BEGUN else "back"
-            fate.reached(f"{way} {begun.key} leaving")
-
-        @staticmethod
-        async def _around(what: str, work: Awaitable[Any], *, after: str = "leaving") -> Any:
-            try:
-                await fate.reached_or_held(f"{what} entering")
-            except asyncio.CancelledError:
-                if asyncio.iscoroutine(work):
-                    work.close()  # it was never begun
-                raise
-            done = await work
-            await fate.reached_or_held(f"{what} {after}")
-            return done
-
-    return DoomedCallee
+    async def _finish(self, key: Any, begun: OutcomeRecord, ended: OutcomeRecord, changes: Changes) -> None:
+        await super()._finish(key, begun, ended, changes)
+        way = "job" if begun.progress is Progress.BEGUN else "back"
+        fate.reached(f"{way} {begun.key} leaving")
 
 
-def doomed_log(fate: Fate) -> type[shelf_folder.Log]:
+class DoomedLog(shelf_folder.Log):
     """The journal, one sync for each line, so that commits which would share one can be parted by death."""
 
-    class DoomedLog(shelf_folder.Log):
-        def append(self, entries: Sequence[Entry]) -> None:
-            for entry in entries:
-                super().append([entry])
-                fate.reached("line", entry.changes.decode())
-
-    return DoomedLog
-
-
-def main() -> None:
-    service, folder = sys.argv[1], Path(sys.argv[2])
-    fate = Fate(folder, service)
-    saga_callee.Callee = doomed_callee(fate)  # type: ignore[misc]
-    shelf_folder.Log = doomed_log(fate)  # type: ignore[misc]
-    sys.argv = [service, *sys.argv[3:]]
-    runpy.run_module(f"services.{service}", run_name="__main__", alter_sys=True)
-
-
-if __name__ == "__main__":
-    main()
+    def append(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            super().append([entry])
+            fate.reached("line", entry.changes.decode())

@@ -216,7 +216,9 @@ def _whole(world: "World", instance: InstanceId) -> Flaws:
     if record is None or not record.created or record.task is not None:
         yield f"its record is {record}"
         return
-    name, process = next((name, each) for name, each in world.processes.items() if each.peer.id == record.cell)
+    name, process = next(
+        (name, each) for name, each in world.processes.items() if each.peer.id == record.cell
+    )
     held, machine = process.book.instances.get(instance), world.machines(name).get(instance)
     if held is None or not held.built or held.epoch != record.epoch:
         yield f"{name} holds {held}"

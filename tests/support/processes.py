@@ -5,10 +5,12 @@ of their own. Everything is waited for, and nothing for longer than `PATIENCE_S`
 """
 
 import asyncio
+import os
 import signal
 import socket
 import struct
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +43,7 @@ from services.scheduler.inventory import Inventory
 from services.scheduler.templates import template_id
 from tests.support.doomed import Doom, Told
 from tests.support.hypervisor import MIB, spec_of
+from tests.support.nursery import Birth, Born, Died, News
 
 PATIENCE_S = 30.0
 """A bound, never a wait."""
@@ -58,54 +61,77 @@ Asked = Callable[[v1.SchedulerStub, v1.Requester], Awaitable[v1.TaskRef]]
 class Service:
     """One service, life after life."""
 
-    def __init__(self, name: str, folder: Path, died: Callable[[], None]) -> None:
+    def __init__(self, name: str, folder: Path) -> None:
         self.name = name
-        self.is_up = False
         self.log = folder / f"{name}.log"
+        self.notify = folder / f"{name}.notify"
+        self.config = folder / f"{name}.toml"
+        self.pid = 0
+        """Of this life; 0: it does not live."""
+        self.status = 0
+        """With which the last life ended."""
+
+    @property
+    def is_up(self) -> bool:
+        return self.pid != 0
+
+
+class Home:
+    """The services of a zone, where they are born, and the news of their deaths."""
+
+    def __init__(self, folder: Path, changed: Callable[[], None]) -> None:
+        self.services = {name: Service(name, folder) for name in PORTS}
         self._folder = folder
-        self._config = folder / f"{name}.toml"
-        self._died = died
-        self._process: asyncio.subprocess.Process | None = None
+        self._changed = changed
+        self._nursery: asyncio.subprocess.Process
 
-    def configure(self, settings: Settings) -> None:
-        self._config.write_text(toml(settings))
-
-    async def start(self, jobs: asyncio.TaskGroup) -> None:
-        """Returns when it says that it is ready; its end is told to whoever waits."""
-        notify = self._folder / f"{self.name}.notify"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener, self.log.open("ab") as log:
-            listener.setblocking(False)
-            listener.bind(str(notify))
-            process = self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.support.doomed", self.name, str(self._folder)),
-                *("--config", str(self._config)),
-                env={"NOTIFY_SOCKET": str(notify), "PYTHONPATH": ":".join(sys.path)},
-                stderr=log,
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator["Home"]:
+        """Nobody lives when it is closed."""
+        with (self._folder / "nursery.log").open("wb") as log:
+            self._nursery = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.support.nursery"), stdin=PIPE, stdout=PIPE, stderr=log
             )
-            jobs.create_task(self._watch(process), name=f"end of {self.name}")
+        async with asyncio.TaskGroup() as jobs:
+            jobs.create_task(self._hear(), name="births and deaths")
+            try:
+                yield self
+            finally:
+                assert self._nursery.stdin is not None
+                self._nursery.stdin.close()
+                await self._nursery.wait()
+
+    async def _hear(self) -> None:
+        assert self._nursery.stdout is not None
+        async for line in self._nursery.stdout:
+            match msgspec.json.decode(line, type=News):
+                case Born(name, pid):
+                    self.services[name].pid = pid
+                case Died(pid, status):
+                    (service,) = (each for each in self.services.values() if each.pid == pid)
+                    service.pid, service.status = 0, status
+            self._changed()
+
+    def kill(self, name: str) -> None:
+        """Its death is told."""
+        if self.services[name].pid:
+            os.kill(self.services[name].pid, signal.SIGKILL)
+
+    async def start(self, name: str) -> None:
+        """Returns when it says that it is ready."""
+        service = self.services[name]
+        birth = Birth(
+            name, *(str(each) for each in (self._folder, service.config, service.log, service.notify))
+        )
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+            listener.setblocking(False)
+            listener.bind(str(service.notify))
+            assert self._nursery.stdin is not None
+            self._nursery.stdin.write(msgspec.json.encode(birth) + b"\n")
             async with asyncio.timeout(PATIENCE_S):
                 said = await asyncio.get_running_loop().sock_recv(listener, 200)
-        notify.unlink()
+        service.notify.unlink()
         assert said.startswith(b"READY=1")
-        self.is_up = True
-
-    async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        await process.wait()
-        self.is_up = False
-        self._died()
-
-    async def killed(self) -> None:
-        """By us, if it still lives."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-        await self.dead()
-
-    async def dead(self) -> None:
-        """Returns when it was killed; that it ended in another way is a failure."""
-        assert self._process is not None
-        async with asyncio.timeout(PATIENCE_S):
-            status = await self._process.wait()
-        assert status == KILLED, f"{self.name} ended by itself with {status}:\n{self.log.read_text()[-3000:]}"
 
 
 class _Ears(asyncio.DatagramProtocol):
@@ -151,17 +177,19 @@ class Zone:
     """The processes, and this test as the gateway of their zone."""
 
     folder: Path
-    jobs: asyncio.TaskGroup
-    services: dict[str, Service] = field(default_factory=dict)
     identity: Identity | None = None
     image: ImageId = ImageId("")
     trace: list[Told] = field(default_factory=list)
     """What was reached since the trial began."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _home: Home = field(init=False)
     _spoilt: str = ""
     """The trial that failed."""
     _endings: int = 0
     """Lines of the scheduler's journal that may have settled a task."""
+
+    def __post_init__(self) -> None:
+        self._home = Home(self.folder, self._news.set)
 
     # -------------------------------------------------------------- what it hears
 
@@ -169,9 +197,6 @@ class Zone:
         self.trace.append(told)
         if "task_ended" in told.text or "task_forgotten" in told.text:
             self._endings += 1
-        self._news.set()
-
-    def died(self) -> None:
         self._news.set()
 
     async def until(self, so: Callable[[], bool], what: str) -> None:
@@ -190,7 +215,7 @@ class Zone:
         """What happened in this trial, for whoever has to find out why it failed."""
         told = "\n".join(f"  {each.service}: {each.at} {each.text[:300]} {each.doom}" for each in self.trace)
         logs = "\n".join(
-            f"--- {each.name}\n{each.log.read_text()[-2500:]}" for each in self.services.values()
+            f"--- {each.name}\n{each.log.read_text()[-2500:]}" for each in self._home.services.values()
         )
         return f"{told}\n{logs}"
 
@@ -217,15 +242,13 @@ class Zone:
             async with self.joined() as fabric:
                 try:
                     said.append(await ask(v1.SchedulerStub(fabric.channel(Role.SCHEDULER))))
-                except Unreachable:
-                    await self.services["scheduler"].dead()  # the only reason for not to be reached
+                except Unreachable:  # because it died, as `until` sees
+                    return
             self._news.set()
 
         async with asyncio.TaskGroup() as jobs:
             calling = jobs.create_task(call(), name="call")
-            await self.until(
-                lambda: calling.done() or bool(said) or not self.services["scheduler"].is_up, "an answer"
-            )
+            await self.until(lambda: bool(said) or "scheduler" in self._dead(), "an answer")
             if not said:
                 calling.cancel()
         return said[0] if said else None
@@ -308,15 +331,19 @@ class Zone:
             await self.back_from(blow)
 
     def _dead(self) -> list[str]:
-        return [each.name for each in self.services.values() if not each.is_up]
+        return [each.name for each in self._home.services.values() if not each.is_up]
 
     async def back_from(self, blow: Blow) -> None:
         """The dead are brought back, one after the other."""
-        await self.services[blow.service].dead()
-        if blow.also:
-            await self.services[blow.also].killed()
-        for name in blow.order or [blow.service]:
-            await self.services[name].start(self.jobs)
+        victims = [blow.service, *([blow.also] if blow.also else [])]
+        for name in victims:
+            self._home.kill(name)
+        await self.until(
+            lambda: self._dead() == sorted(victims, key=list(PORTS).index), f"the death of {victims}"
+        )
+        for name in blow.order or victims:
+            assert self._home.services[name].status == KILLED, f"{name} ended by itself"
+            await self._home.start(name)
 
     def is_settled(self, task: TaskId) -> bool:
         """It has ended, and everybody who had a part in it knows."""
@@ -350,12 +377,9 @@ class Zone:
 
     async def rise(self) -> None:
         for name in PORTS:
-            service = self.services[name] = Service(name, self.folder, self.died)
-            service.configure(self._settings(name))
-            await service.start(self.jobs)
-        self.identity = await enrol(
-            self.folder / "enrolment", Role.GATEWAY, "test", self.folder / "test"
-        )
+            self._home.services[name].config.write_text(toml(self._settings(name)))
+            await self._home.start(name)
+        self.identity = await enrol(self.folder / "enrolment", Role.GATEWAY, "test", self.folder / "test")
         async with self.joined() as fabric, asyncio.timeout(PATIENCE_S):
             await self._furnish(fabric)
 
@@ -382,11 +406,6 @@ class Zone:
         pool.address_pool = "lan"
         await v1.SchedulerStub(fabric.channel(Role.SCHEDULER)).put_pool(pool)
 
-    async def fall(self) -> None:
-        for service in self.services.values():
-            if service.is_up:
-                await service.killed()
-
     def spec(self, name: str) -> InstanceSpec:
         return spec_of(name=name, image=self.image, template=template_id("General"), disks_bytes=(8 * MIB,))
 
@@ -401,14 +420,12 @@ async def _small_image() -> AsyncIterator[bytes]:
 async def zone(folder: Path) -> AsyncIterator[Zone]:
     """All processes, up and acquainted; every one of them is gone afterwards."""
     async with AsyncExitStack() as up:
-        jobs = await up.enter_async_context(asyncio.TaskGroup())
-        made = Zone(folder, jobs)
-        loop = asyncio.get_running_loop()
-        ears, _ = await loop.create_datagram_endpoint(
+        made = Zone(folder)
+        ears, _ = await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: _Ears(made.heard), local_addr=str(folder / "told"), family=socket.AF_UNIX
         )
         up.callback(ears.close)
-        up.push_async_callback(made.fall)
+        await up.enter_async_context(made._home.opened())
         await made.rise()
         yield made
 

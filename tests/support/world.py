@@ -114,7 +114,9 @@ Furnish = Callable[["Process", AsyncExitStack, asyncio.TaskGroup], Awaitable[Non
 class Process:
     """One service: its disk, its files and, while it lives, its process."""
 
-    def __init__(self, world: "World", name: str, peer: Peer, book: type[Any] | None, furnish: Furnish) -> None:
+    def __init__(
+        self, world: "World", name: str, peer: Peer, book: type[Any] | None, furnish: Furnish
+    ) -> None:
         self.world, self.name, self.peer, self.book_type = world, name, peer, book
         self.disk = self._disk(None)
         self.life = 0
@@ -302,7 +304,9 @@ class World:
         self.client = SimFabric(self.network, Peer(Role.GATEWAY, "client"), jobs)
         self.network.join(self.client)
 
-    def _add(self, name: str, role: Role, book: type[Any] | None, furnish: Furnish, peer: str = "main") -> None:
+    def _add(
+        self, name: str, role: Role, book: type[Any] | None, furnish: Furnish, peer: str = "main"
+    ) -> None:
         self.processes[name] = Process(self, name, Peer(role, peer), book, furnish)
 
     def _add_cell(self, name: str, cell: CellId) -> None:
@@ -336,7 +340,9 @@ class World:
         rpc = scheduler_rpc.SchedulerRpc(shelf, engine, samples, self.now_ms)
         fabric.serve([rpc], scheduler_rpc.ROLES)
 
-    async def _furnish_addresspool(self, process: Process, _: AsyncExitStack, jobs: asyncio.TaskGroup) -> None:
+    async def _furnish_addresspool(
+        self, process: Process, _: AsyncExitStack, jobs: asyncio.TaskGroup
+    ) -> None:
         """As `services/addresspool/__main__.py`."""
         callee = Callee(process.shelf)
         addresspool_steps.offer(callee, self.now_ms)
@@ -344,7 +350,9 @@ class World:
         rpc = addresspool_rpc.AddressPoolsRpc(process.shelf)
         process.fabric.serve([rpc, StepsRpc(callee)], addresspool_rpc.ROLES | STEP_ROLES)
 
-    async def _furnish_imagestore(self, process: Process, up: AsyncExitStack, jobs: asyncio.TaskGroup) -> None:
+    async def _furnish_imagestore(
+        self, process: Process, up: AsyncExitStack, jobs: asyncio.TaskGroup
+    ) -> None:
         """As `services/imagestore/__main__.py`."""
         files = ImageFiles(process.folder / "images")
         up.callback(files.close)
