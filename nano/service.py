@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,6 +65,11 @@ def read_config(path: Path, kind: type[C]) -> C:
         return msgspec.toml.decode(path.read_bytes() if path.exists() else b"", type=kind)
     except msgspec.DecodeError as error:
         raise Invalid(str(path), f"{path}: {error}; correct it and start again") from error
+
+
+def now_ms() -> int:
+    """The wall clock, milliseconds since 1970 UTC. Only `__main__` reads it; others get it handed in."""
+    return time.time_ns() // 1_000_000
 
 
 def run(name: str, config_type: type[C], serve: Serve[C]) -> int:

@@ -2,24 +2,19 @@
 
 import asyncio
 import sys
-import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from nano.joining import joined
 from nano.model.peers import Role
 from nano.saga.callee import Callee
-from nano.service import ready, run
+from nano.service import now_ms, ready, run
 from nano.shelf import Shelf
 from nano.steps import STEP_ROLES, StepsRpc
 from services.addresspool.config import Config
 from services.addresspool.ledger import Ledger
 from services.addresspool.rpc import ROLES, AddressPoolsRpc
 from services.addresspool.steps import offer
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 async def serve(config: Config, stopping: asyncio.Event) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import sys
-import time
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import structlog
 from nano.bindings.client import Responder
 from nano.joining import joined
 from nano.model.peers import Role
-from nano.service import ready, run
+from nano.service import now_ms, ready, run
 from nano.shelf import Shelf
 from nano.steps import STEP_ROLES, StepsRpc
 from services.cell.bindings import Bindings
@@ -27,10 +26,6 @@ from services.cell.rpc import ROLES, CellRpc
 from services.cell.sampler import Sampler
 from services.cell.sim import SimHypervisor
 from services.cell.sim_volumes import SimVolumes
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _bridge_mac(bridge: str) -> str | None:

@@ -6,7 +6,7 @@ for statistics and one for all else (hypervisor-facts.md, section 3).
 
 Events come from libvirt's own loop, on one daemon thread for the whole process, and are handed to the event
 loop. `libvirtaio` is not used: libvirt calls it from whichever thread makes a request, and it then touches
-the event loop from there (docs/decisions/0020).
+the event loop from there (docs/decisions/0009).
 """
 
 import asyncio

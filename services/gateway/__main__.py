@@ -10,7 +10,7 @@ from pathlib import Path
 from nano.contracts.nano import v1
 from nano.joining import joined
 from nano.model.peers import Role
-from nano.service import ready, run
+from nano.service import now_ms, ready, run
 from services.gateway import certificate, credentials
 from services.gateway.app import App
 from services.gateway.bell import Bell
@@ -21,10 +21,6 @@ from services.gateway.keyring import Keyring
 from services.gateway.server import bound, server
 from services.gateway.transfer import BulkImages
 from services.gateway.view import View
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 async def serve(config: Config, stopping: asyncio.Event) -> None:

@@ -2,14 +2,13 @@
 
 import asyncio
 import sys
-import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from nano.joining import joined
 from nano.model.peers import Role
 from nano.saga.callee import Callee
-from nano.service import ready, run
+from nano.service import now_ms, ready, run
 from nano.shelf import Shelf
 from nano.steps import STEP_ROLES, StepsRpc
 from services.imagestore.catalog import Catalog
@@ -18,10 +17,6 @@ from services.imagestore.files import ImageFiles
 from services.imagestore.rpc import ROLES, ImageStoreRpc
 from services.imagestore.steps import offer
 from services.imagestore.transfer import BULK_ROLES, Transfer
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 async def serve(config: Config, stopping: asyncio.Event) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from nano.model.ids import PoolName
 from nano.model.peers import Role
 from nano.model.pool import Pool
 from nano.saga.engine import Engine
-from nano.service import ready, run
+from nano.service import now_ms, ready, run
 from nano.shelf import Shelf
 from nano.steps import RemoteCallees, hear_outcomes
 from services.scheduler.cells import Cells
@@ -26,10 +25,6 @@ from services.scheduler.tasks import SAGAS
 from services.scheduler.templates import defaults
 
 CALLEES = frozenset({Role.CELL, Role.IMAGESTORE, Role.ADDRESSPOOL})
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def first_start(shelf: Shelf[Inventory], first_pool: PoolName | None) -> None:

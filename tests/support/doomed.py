@@ -1,9 +1,9 @@
 """The parts of a service that make it die, or stand still, at exactly one point of its work.
 
 Its callee and its journal, put in the place of the plain ones by `tests.support.nursery` in the service's own
-process; the code of the product has no hooks. They tell each point of interest to the socket FOLDER/told.
-FOLDER/SERVICE.doom names the one that is the end; it is read at each point, so that one life may serve several
-trials, and it is gone when its hour has come.
+process: the product's code has no hooks. They tell each point to the socket FOLDER/told. FOLDER/SERVICE.doom
+names the one that is the end; it is read at each point, so that one life may serve several trials, and it is
+gone when its hour has come.
 
 Points: `line` (one line of the journal has become durable); `begin STEP entering` and `leaving`, likewise
 `undo STEP` and `forget`; `job STEP entering`, `worked` (the world is changed, the book is not) and `leaving`
@@ -17,7 +17,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -55,12 +55,16 @@ class Told(msgspec.Struct, frozen=True):
 class Fate:
     """What happens to one service, and telling it."""
 
+    mine: ClassVar["Fate"]
+    """Of this process; set before its service runs."""
+
     def __init__(self, folder: Path, service: str) -> None:
         self._service = service
         self._file = folder / f"{service}.doom"
         self._told = str(folder / "told")
         self._teller = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._seen: dict[str, int] = {}
+        """How often the point of each doom was reached."""
 
     def reached(self, at: str, text: str = "") -> bool:
         """Tell it. Does not return where death is meant to be; says whether to stand still."""
@@ -95,29 +99,25 @@ class Fate:
         return doom
 
 
-fate: Fate
-"""Of this process; set before the service runs."""
-
-
 class DoomedCallee(saga_callee.Callee):
     """The callee, telling of each call and each job."""
 
     async def begin(self, task: TaskId, step: str, action: Action, deadline_ms: int = 0) -> Outcome:
-        await fate.reached_or_held(f"begin {step} entering")
+        await Fate.mine.reached_or_held(f"begin {step} entering")
         outcome = await super().begin(task, step, action, deadline_ms)
-        await fate.reached_or_held(f"begin {step} leaving")
+        await Fate.mine.reached_or_held(f"begin {step} leaving")
         return outcome
 
     async def undo(self, task: TaskId, step: str) -> Outcome:
-        await fate.reached_or_held(f"undo {step} entering")
+        await Fate.mine.reached_or_held(f"undo {step} entering")
         outcome = await super().undo(task, step)
-        await fate.reached_or_held(f"undo {step} leaving")
+        await Fate.mine.reached_or_held(f"undo {step} leaving")
         return outcome
 
     async def forget(self, tasks: Iterable[TaskId]) -> None:
-        await fate.reached_or_held("forget entering")
+        await Fate.mine.reached_or_held("forget entering")
         await super().forget(tasks)
-        await fate.reached_or_held("forget leaving")
+        await Fate.mine.reached_or_held("forget leaving")
 
     def job(
         self,
@@ -126,16 +126,16 @@ class DoomedCallee(saga_callee.Callee):
         undo: Callable[[Any], Awaitable[Changes]] | None = None,
     ) -> None:
         async def run_doomed(action: Any, report: Report) -> Did:
-            await fate.reached_or_held(f"job {errand.get().step} entering")
+            await Fate.mine.reached_or_held(f"job {errand.get().step} entering")
             did = await run(action, report)
-            await fate.reached_or_held(f"job {errand.get().step} worked")
+            await Fate.mine.reached_or_held(f"job {errand.get().step} worked")
             return did
 
         async def undo_doomed(action: Any) -> Changes:
             assert undo is not None
-            await fate.reached_or_held(f"back {errand.get().step} entering")
+            await Fate.mine.reached_or_held(f"back {errand.get().step} entering")
             changes = await undo(action)
-            await fate.reached_or_held(f"back {errand.get().step} worked")
+            await Fate.mine.reached_or_held(f"back {errand.get().step} worked")
             return changes
 
         super().job(kind, run_doomed, undo_doomed if undo else None)
@@ -143,7 +143,7 @@ class DoomedCallee(saga_callee.Callee):
     async def _finish(self, key: Any, begun: OutcomeRecord, ended: OutcomeRecord, changes: Changes) -> None:
         await super()._finish(key, begun, ended, changes)
         way = "job" if begun.progress is Progress.BEGUN else "back"
-        fate.reached(f"{way} {begun.key} leaving")
+        Fate.mine.reached(f"{way} {begun.key} leaving")
 
 
 class DoomedLog(shelf_folder.Log):
@@ -152,4 +152,4 @@ class DoomedLog(shelf_folder.Log):
     def append(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             super().append([entry])
-            fate.reached("line", entry.changes.decode())
+            Fate.mine.reached("line", entry.changes.decode())

@@ -18,6 +18,7 @@ class HostResponder(Responder):
         super().__init__(str(file))
         self._file = file
         self._store = Bindings(file)
+        self.is_down = False
 
     @property
     def served(self) -> dict[str, Entry]:
@@ -34,6 +35,8 @@ class HostResponder(Responder):
 
     async def _ask(self, ask: Ask) -> tuple[Entry, ...]:
         await asyncio.sleep(ANSWER_S)
+        if self.is_down:
+            raise self._absent("it is down")
         match decode_ask(encode_ask(ask)):
             case Bind(entry):
                 self._store.bind(entry)

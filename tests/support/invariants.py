@@ -1,8 +1,8 @@
 """What must hold in every world (design, section 14), each check named for its invariant.
 
 A check looks at a world and yields what is wrong, in words. Those in `ALWAYS` hold after every step, those in
-`SETTLED` once every task has ended and all is quiet; `acked_is_durable`, `whole_or_nothing`, `events_ordered` and
-`said` are called at the moment that they are about: a restart, a task's end, a message.
+`SETTLED` once every task has ended and all is quiet; `acked_is_durable`, `whole_or_nothing`, `events_ordered`
+and `said` are called at the moment that they are about: a restart, a task's end, a message.
 """
 
 import inspect
@@ -32,7 +32,8 @@ from services.scheduler.placement import Load
 from tests.support.sim_fabric import Said, SimCall
 
 if TYPE_CHECKING:
-    from tests.support.world import Process, World
+    from tests.support.sim_process import Process
+    from tests.support.world import World
 
 Flaws = Iterator[str]
 
@@ -101,7 +102,7 @@ def reservation_bounded(world: "World") -> Flaws:
         for instance in book.on_cell(cell.id):
             load = load.plus(instance.spec)
         if load != book.load(cell.id):
-            yield f"reservation-bounded: {cell.id} is said to hold {book.load(cell.id)}, its records say {load}"
+            yield f"reservation-bounded: {cell.id} is said to hold {book.load(cell.id)}, and holds {load}"
         if cell.capabilities is None or cell.pool is None:
             continue
         policy, has = book.pools[cell.pool].policy, cell.capabilities
@@ -323,14 +324,14 @@ def _continues(world: "World", service: str, stream: Stream, cursor: v1.Cursor, 
     following = (
         revision
         for revision in sorted(process.history)
-        if revision > stream.revision and isinstance_any(process.history[revision], _SHOWN[service])
+        if revision > stream.revision and _any_of(process.history[revision], _SHOWN[service])
     )
     due = next(following, None)
     if cursor.revision != due:
         yield f"events-ordered: after {stream.revision} {service} tells {cursor.revision}, and {due} was due"
 
 
-def isinstance_any(changes: tuple[Any, ...], kinds: tuple[type, ...]) -> bool:
+def _any_of(changes: tuple[Any, ...], kinds: tuple[type, ...]) -> bool:
     return any(isinstance(change, kinds) for change in changes)
 
 
@@ -338,7 +339,7 @@ def replicas_true(world: "World") -> Flaws:
     """events-ordered, once caught up: each replica equals its book."""
     tables = {book: replica.tables for book, replica in world.view.replicas.items()}
     book = world.inventory
-    for what, replica, truth in (
+    pairs: tuple[tuple[str, dict[Any, Any], Mapping[Any, Any]], ...] = (
         ("pools", tables[Book.SCHEDULER]["pool"], book.pools),
         ("cells", tables[Book.SCHEDULER]["cell"], book.cells),
         ("templates", tables[Book.SCHEDULER]["template"], book.templates),
@@ -352,7 +353,8 @@ def replicas_true(world: "World") -> Flaws:
         ("images", tables[Book.IMAGESTORE]["image"], world.catalog.images),
         ("address pools", tables[Book.ADDRESSPOOL]["address_pool"], world.ledger.pools),
         ("leases", tables[Book.ADDRESSPOOL]["lease"], world.ledger.leases),
-    ):
+    )
+    for what, replica, truth in pairs:
         if replica != truth:
             wrong = {key for key in replica.keys() | truth.keys() if replica.get(key) != truth.get(key)}
             yield f"events-ordered: the gateway's {what} are not the book's: {sorted(wrong)}"
@@ -394,7 +396,7 @@ def _behind(world: "World") -> Flaws:
         (Book.IMAGESTORE, "ImageStore", "imagestore"),
     ):
         replica, history = world.view.replicas[book], world.processes[name].history
-        last = max((each for each in history if isinstance_any(history[each], _SHOWN[service])), default=0)
+        last = max((each for each in history if _any_of(history[each], _SHOWN[service])), default=0)
         if replica.position is None or replica.lost_at_s is not None or replica.position.revision < last:
             yield f"the gateway's replica of the {book} is behind"
     for name in world.hosts:
@@ -483,7 +485,7 @@ def nobody_unnamed(handlers: list[Any], roles: Mapping[str, frozenset[Role]]) ->
 
 def contract_methods() -> set[str]:
     """Every method of every generated service."""
-    bases = [
+    bases: list[Any] = [
         each
         for _, each in inspect.getmembers(v1, inspect.isclass)
         if issubclass(each, ServiceBase) and each is not ServiceBase

@@ -115,7 +115,7 @@ def live(birth: Birth) -> None:
         os.dup2(source, target)
     os.environ["NOTIFY_SOCKET"] = birth.notify
     sys.argv = [birth.service, "--config", birth.config]
-    doomed.fate = doomed.Fate(Path(birth.folder), birth.service)
+    doomed.Fate.mine = doomed.Fate(Path(birth.folder), birth.service)
     runpy.run_module(f"services.{birth.service}", run_name="__main__", alter_sys=True)
 
 
@@ -132,7 +132,7 @@ def import_services() -> None:
 
 def main() -> None:
     import_services()
-    with open(0, "rb", buffering=0, closefd=False) as orders, open(1, "wb", closefd=False) as news:  # noqa: PTH123
+    with open(0, "rb", buffering=0, closefd=False) as orders, open(1, "wb", closefd=False) as news:
         birth = Nursery(orders, news).run()
     if birth is not None:
         live(birth)

@@ -1,9 +1,9 @@
-"""The fabric without its packets: real stubs, real handlers, real role tables, over a network that misbehaves.
+"""The fabric without its packets: real stubs, handlers and role tables, over a network that misbehaves.
 
-A `SimFabric` stands where a process has its `nano.fabric.fabric.Fabric`, and `Network` between them all. A message
-is the bytes of its contract; each is late by chance. A request may be lost, held back until its caller has given
-up, or come twice, since callers repeat what was not answered. What comes on one stream comes in order and once,
-as QUIC has it, until the link breaks; whoever listens is told so only after a while.
+A `SimFabric` stands where a process has its `nano.fabric.fabric.Fabric`, and `Network` between them all.
+Messages are the bytes of their contracts; each is late by chance. A request may be lost, held back until its
+caller has given up, or come twice, since callers repeat what was not answered. What comes on one stream comes
+in order and once, as QUIC has it, until the link breaks; whoever listens is told so only after a while.
 """
 
 import asyncio
@@ -109,6 +109,14 @@ class Network:
             return self.members.get(target)
         found = sorted(peer for peer in self.members if peer.role is target)
         return self.members[found[0]] if found else None
+
+    async def dial(self, caller: "SimFabric", target: Peer | Role) -> "SimFabric":
+        """Whoever is there; `Unreachable` when nobody is, or is cut off."""
+        found = self.find(target)
+        if found is None or not self.passes(caller.peer, found.peer):
+            await asyncio.sleep(self.latency_s())
+            raise Unreachable(f"{target} is not there")
+        return found
 
     def _others(self, peer: Peer) -> "list[SimFabric]":
         return [member for each, member in self.members.items() if each != peer]
@@ -347,21 +355,13 @@ class SimCall:
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
-        found = self.network.find(self._target)
-        if found is None or not self.network.passes(self.caller.peer, found.peer):
-            await self._dial_in_vain()
-        assert found is not None
-        self.server = found
-        self.network.opened(self)
-        return self
-
-    async def _dial_in_vain(self) -> None:
         try:
-            await asyncio.sleep(self.network.latency_s())
-            raise Unreachable(f"{self._target} is not there")
+            self.server = await self.network.dial(self.caller, self._target)
         except BaseException as error:
             await self._timeout.__aexit__(type(error), error, error.__traceback__)
             raise
+        self.network.opened(self)
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -441,10 +441,7 @@ class SimChannel:
 
     async def __connect__(self) -> None:
         """Reach the peer, as the real channel does before a call."""
-        await asyncio.sleep(self.caller.network.latency_s())
-        found = self.caller.network.find(self.target)
-        if found is None or not self.caller.network.passes(self.caller.peer, found.peer):
-            raise Unreachable(f"{self.target} is not there")
+        await self.caller.network.dial(self.caller, self.target)
 
     def request(
         self,

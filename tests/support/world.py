@@ -7,34 +7,29 @@
         await world.settle(minutes=2)
         assert world.running_copies(vm) == 1
 
-Real: every book, shelf, engine, callee, handler, contract, watch, the cell's machinery with its files, the simulated
-hypervisor that ships, the DHCP responder's store, the gateway's replicas. Simulated: disks of books, the network and
-the clock. A process that is killed loses what its disk had not been given; its machines and its responder live on.
-Everything follows from the seed. After each message and each commit the invariants of `invariants.py` are checked.
+Real: every book, shelf, engine, callee, handler, contract and watch, the cell's machinery with its files, the
+simulated hypervisor that ships, the DHCP responder's store, the gateway's replicas. Simulated: the disks of
+books, the network and the clock. When a cell's process dies, its machines and its responder live on.
+Everything follows from the seed. After each message and each commit the invariants are checked.
 """
 
 import asyncio
 import random
-import shutil
 import tempfile
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from copy import deepcopy
-from dataclasses import dataclass, field, replace
-from functools import partial
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from unittest import mock
 
 import structlog
 
-from nano import codec, wire
+from nano import wire
 from nano.contracts.nano import v1
 from nano.model.action import StopMode
 from nano.model.address import AddressPool, Provider, Range
-from nano.model.errors import Exhausted, NanoError, NoRoom, TimedOut, Unreachable
+from nano.model.errors import Exhausted, NoRoom, TimedOut, Unreachable
 from nano.model.ids import AddressPoolName, CellId, ImageId, InstanceId, PoolName, TaskId
 from nano.model.image import Image, ImageKind
 from nano.model.instance import InstanceSpec, Power
@@ -44,9 +39,7 @@ from nano.model.task import Task, TaskState
 from nano.model.template import Devices
 from nano.saga.callee import Callee
 from nano.saga.engine import Engine
-from nano.saga.outcomes import OutcomePut
 from nano.saga.record import Mark, StepMarked, TaskEnded, TaskOpened
-from nano.shelf import Shelf
 from nano.steps import STEP_ROLES, RemoteCallees, StepsRpc, hear_outcomes
 from services.addresspool import rpc as addresspool_rpc
 from services.addresspool import steps as addresspool_steps
@@ -60,7 +53,6 @@ from services.cell.life import live
 from services.cell.sim import SimHypervisor, SimMachine, SimSettings
 from services.cell.sim_volumes import SimVolumes
 from services.gateway.bell import Bell
-from services.gateway.cursor import Book
 from services.gateway.feed import Feed, feed_from
 from services.gateway.view import View
 from services.imagestore import rpc as imagestore_rpc
@@ -75,185 +67,21 @@ from services.scheduler.samples import Samples
 from services.scheduler.tasks import SAGAS
 from services.scheduler.templates import defaults, template_id
 from tests.support import invariants
-from tests.support.disk import Operation, SimDisk
 from tests.support.host_responder import HostResponder
 from tests.support.sim_fabric import Network, Said, SimFabric
-from tests.support.virtual_time import VirtualLoop
+from tests.support.sim_process import Furnish, Process
+from tests.support.world_loop import WorldLoop, seeded_ids
 
 T = TypeVar("T")
 
 EPOCH_MS = 1_790_000_000_000
 """What the wall clock says when a world begins."""
-FOLDER = Path("/shelf")
 MIB = 1 << 20
 GIB = 1 << 30
-RESTART_S = (0.2, 4.0)
 ANSWER_S = 10.0
-FILE_S = 0.0005
-"""What one operation on files takes: a moment at which something else may happen."""
 POOL = PoolName("default")
 ADDRESSES = AddressPoolName("lan")
 CALLEES = frozenset({Role.CELL, Role.IMAGESTORE, Role.ADDRESSPOOL})
-
-
-class RecordedShelf(Shelf[Any]):
-    """A shelf that tells its process of each commit."""
-
-    owner: "Process | None" = None
-
-    def commit(self, *changes: Any) -> int:
-        revision = super().commit(*changes)
-        if changes and self.owner is not None and self.owner.shelf is self:
-            self.owner.committed(revision, changes)
-        return revision
-
-
-Furnish = Callable[["Process", AsyncExitStack, asyncio.TaskGroup], Awaitable[None]]
-
-
-class Process:
-    """One service: its disk, its files and, while it lives, its process."""
-
-    def __init__(
-        self, world: "World", name: str, peer: Peer, book: type[Any] | None, furnish: Furnish
-    ) -> None:
-        self.world, self.name, self.peer, self.book_type = world, name, peer, book
-        self.disk = self._disk(None)
-        self.life = 0
-        self.is_up = False
-        self.shelf: Any = None
-        self.fabric: SimFabric
-        self.history: dict[int, tuple[Any, ...]] = {}
-        """What was committed, by revision; what a death took away is taken away here, too."""
-        self.shown = 0
-        """The highest revision that anybody was shown."""
-        self.written: dict[tuple[str, ...], int] = {}
-        """The revision at which a step was marked as begun, or came to an outcome, by what is said of it."""
-        self.folder = world.folder / name
-        self.folder.mkdir()
-        self._left: Path | None = None
-        self._furnish = furnish
-        self._job: asyncio.Task[None] | None = None
-        self._shadow = book.restore({kind: [] for kind in book.kinds}) if book else None
-        self._shadow_revision = 0
-
-    @property
-    def book(self) -> Any:
-        return self.shelf.book
-
-    @property
-    def files(self) -> Path:
-        """Its folder as it is, or as its death left it."""
-        return self._left or self.folder
-
-    def _disk(self, volume: Any) -> SimDisk:
-        disk = SimDisk(volume, chance=self.world.chance)
-
-        def is_dead(_operation: Operation) -> bool:
-            return disk is not self.disk  # a dead process writes nothing any more
-
-        disk.ignores = is_dead
-        return disk
-
-    # -------------------------------------------------------------- living and dying
-
-    def start(self) -> None:
-        self._job = self.world.jobs.create_task(self._live(self.life), name=self.name)
-
-    async def _live(self, life: int) -> None:
-        try:
-            async with AsyncExitStack() as up:
-                if self.book_type is not None:
-                    shelf = await up.enter_async_context(
-                        RecordedShelf.open(
-                            FOLDER,
-                            self.book_type,
-                            disk=self.disk,
-                            snapshot_after_bytes=24_000,
-                            history_bytes=16_000,
-                        )
-                    )
-                    self._opened(cast("RecordedShelf", shelf))
-                jobs = await up.enter_async_context(asyncio.TaskGroup())
-                self.fabric = SimFabric(self.world.network, self.peer, jobs)
-                await self._furnish(self, up, jobs)
-                self.world.network.join(self.fabric)
-                self.is_up = True
-                await asyncio.Event().wait()
-        except Exception:
-            if life == self.life:
-                raise  # it did not die by our hand
-
-    def _opened(self, shelf: RecordedShelf) -> None:
-        """What was read is exactly what had been written up to there, and holds all that was shown."""
-        assert self.book_type is not None
-        for revision in sorted(self.history):
-            if self._shadow_revision < revision <= shelf.revision:
-                for change in self.history[revision]:
-                    self._shadow.apply(_told_again(change, self.book_type))  # type: ignore[union-attr]
-        self._shadow_revision = shelf.revision
-        self.history = {each: changes for each, changes in self.history.items() if each <= shelf.revision}
-        self.written = {key: revision for key, revision in self.written.items() if revision <= shelf.revision}
-        self.world.judge(invariants.acked_is_durable(self, shelf, self._shadow))
-        shelf.owner, self.shelf = self, shelf
-
-    def kill(self, *, power_cut: bool = False) -> None:
-        """kill -9. After a power cut also what was not synced is gone, or any part of it."""
-        if self._job is None:
-            return
-        self.is_up = False
-        self.life += 1
-        if hasattr(self, "fabric"):
-            self.world.network.leave(self.fabric)
-        volume = deepcopy(self.disk.volume)
-        if power_cut:
-            volume = volume.after([self.world.chance.randrange(ways) for ways in volume.choices()])
-        self.disk = self._disk(volume)
-        self._left = self.world.folder / f"{self.name}.{self.life}"
-        shutil.copytree(self.folder, self._left)
-        job, self._job = self._job, None
-        job.cancel()
-        self.world.note(f"{self.name} dies{' by a power cut' if power_cut else ''}")
-        self.world.jobs.create_task(self._restart(job, self.world.between(RESTART_S)))
-
-    async def _restart(self, dead: asyncio.Task[None], after_s: float) -> None:
-        await asyncio.wait([dead])
-        await asyncio.sleep(after_s)
-        if self.world.is_over:
-            return
-        shutil.rmtree(self.folder)
-        assert self._left is not None
-        self._left.rename(self.folder)
-        self._left = None
-        self.world.note(f"{self.name} comes back")
-        self.start()
-
-    def stop(self) -> None:
-        if self._job is not None:
-            self.life += 1
-            self._job.cancel()
-
-    # -------------------------------------------------------------- what it does
-
-    def committed(self, revision: int, changes: tuple[Any, ...]) -> None:
-        self.history[revision] = changes
-        for change in changes:
-            match change:
-                case StepMarked(task, step, _, Mark.BEGUN):
-                    self.written[task, step] = revision
-                case OutcomePut(outcome):
-                    self.written[invariants.said_of(outcome.outcome())] = revision
-        self.world.committed(self, changes)
-
-    def shows(self, revision: int) -> Iterator[str]:
-        """Somebody is about to see this revision."""
-        if self.shelf.durable_revision < revision:
-            yield f"{self.name} shows revision {revision} and has {self.shelf.durable_revision} on disk"
-        self.shown = max(self.shown, revision)
-
-
-def _told_again(change: Any, book: type[Any]) -> Any:
-    return codec.decode(codec.encode([change]), list[book.changes])[0]  # type: ignore[name-defined]
 
 
 @dataclass
@@ -291,6 +119,8 @@ class World:
         self.at_message: dict[int, Callable[[], None]] = {}
         """What happens before the message of that number is handed over."""
         self.memory = invariants.Memory()
+        self.patience_s = 0.0
+        """After which the client's tasks are to be given up; 0: never."""
         self.view = View()
         self.hosts: dict[str, HostOf] = {}
         self.processes: dict[str, Process] = {}
@@ -458,11 +288,15 @@ class World:
         """Nothing goes wrong from here on."""
         self.network.mend_all()
         self.network.odds.fate = 0.0
+        self.patience_s = 0.0
         self.at_message.clear()
+        for host in self.hosts.values():
+            host.responder.is_down = False
+            host.hypervisor.come_back()
 
     # -------------------------------------------------------------- the client
 
-    async def create_instance(  # noqa: D417
+    async def create_instance(
         self,
         name: str = "",
         *,
@@ -568,7 +402,13 @@ class World:
 
     def _requester(self) -> v1.Requester:
         self._key += 1
-        return v1.Requester(credential="client", idempotency_key=f"key-{self._key}", body_digest="-")
+        deadline_ms = self.now_ms() + int(self.patience_s * 1000) if self.patience_s else 0
+        return v1.Requester(
+            credential="client",
+            idempotency_key=f"key-{self._key}",
+            body_digest="-",
+            deadline_ms=deadline_ms,
+        )
 
     async def _answered(self, ask: Callable[[v1.SchedulerStub], Awaitable[T]]) -> T:
         stub = v1.SchedulerStub(cast("Any", self.client.channel(Role.SCHEDULER)))
@@ -645,7 +485,7 @@ class World:
         try:
             for process in self.processes.values():
                 process.start()
-            while not self._is_ready():
+            while not self._is_ready():  # noqa: ASYNC110 - virtual time
                 await asyncio.sleep(0.1)
             self.messages_before = self.network.messages
             yield self
@@ -673,41 +513,6 @@ async def _body(name: str) -> AsyncIterator[bytes]:
 # ------------------------------------------------------------------ running one
 
 
-class WorldLoop(VirtualLoop):
-    """Work that would be done on threads is done at once, and takes a moment; so nothing depends on threads."""
-
-    def run_in_executor(self, _executor: Any, func: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:  # type: ignore[override]
-        done: asyncio.Future[T] = self.create_future()
-        try:
-            result, failure = func(*arguments), None
-        except Exception as error:  # noqa: BLE001 - handed to whoever awaits, as a thread's would be
-            result, failure = cast("T", None), error
-        self.call_later(FILE_S, _resolve, done, result, failure)
-        return done
-
-
-def _resolve(done: "asyncio.Future[T]", result: T, failure: Exception | None) -> None:
-    if done.cancelled():
-        return
-    if failure is None:
-        done.set_result(result)
-    else:
-        done.set_exception(failure)
-
-
-@contextmanager
-def seeded_ids(seed: int) -> Iterator[None]:
-    """What the operating system's randomness names is named by the seed instead."""
-    chance = random.Random(seed + 2)
-    patches = (
-        mock.patch("uuid.uuid4", lambda: uuid.UUID(int=chance.getrandbits(128), version=4)),
-        mock.patch("secrets.token_hex", lambda count=16: chance.randbytes(count).hex()),
-        mock.patch("secrets.token_bytes", chance.randbytes),
-    )
-    with AsyncExitStack() if False else patches[0], patches[1], patches[2]:
-        yield
-
-
 Story = Callable[[World], Coroutine[Any, Any, None]]
 
 
@@ -725,7 +530,7 @@ def tell(story: Story, seed: int = 0, *, cells: int = 2) -> World:
 
     with (
         tempfile.TemporaryDirectory(prefix="nano-world-", dir=place) as folder,
-        seeded_ids(seed),
+        seeded_ids(seed + 2),
         structlog.testing.capture_logs(),
         asyncio.Runner(loop_factory=WorldLoop) as runner,
     ):
