@@ -226,7 +226,13 @@ def _events_forever() -> None:
 
 
 def _close(connection: Any) -> None:
-    """A connection whose daemon has died complains at each of these; there is nothing left to undo then."""
-    for release in (connection.unregisterCloseCallback, connection.close):
+    """Everything that holds it must be let go, else it lives on and goes on telling its events.
+
+    A connection whose daemon has died complains at each of these; there is nothing left to undo then.
+    """
+    subscribed = [
+        partial(connection.domainEventDeregisterAny, number) for number in connection.domainEventCallbacks
+    ]
+    for release in (*subscribed, connection.unregisterCloseCallback, connection.close):
         with contextlib.suppress(libvirt.libvirtError):
             release()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nano import codec
+from nano.model.errors import Unreachable
 from nano.model.peers import Peer
 from nano.saga.outcomes import OutcomePut
 from nano.saga.record import Mark, StepMarked
@@ -117,9 +118,13 @@ class Process:
                 self.world.network.join(self.fabric)
                 self.is_up = True
                 await asyncio.Event().wait()
-        except Exception:
-            if life == self.life:
-                raise  # it did not die by our hand
+        except Exception as error:
+            if life != self.life:
+                return  # it died by our hand
+            if self.is_up or not _is_refusal(error):
+                raise
+            self.world.note(f"{self.name} cannot start: {error!r}")  # as systemd has it: again, a little later
+            self.kill()
 
     def _opened(self, shelf: RecordedShelf) -> None:
         """What was read is exactly what had been written up to there, and holds all that was shown."""
@@ -187,6 +192,13 @@ class Process:
         if self.shelf.durable_revision < revision:
             yield f"{self.name} shows revision {revision} and has {self.shelf.durable_revision} on disk"
         self.shown = max(self.shown, revision)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """What it needs is not there: it says so and ends."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_refusal, error.exceptions))
+    return isinstance(error, Unreachable)
 
 
 def _told_again(change: Any, book: type[Any]) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 import aioquic.h3.connection
 import aioquic.quic.connection
 import aioquic.quic.packet_builder
+import aioquic.quic.recovery
 import aioquic.quic.stream
 import aioquic.tls
 import pytest
@@ -31,10 +32,10 @@ DIGESTS = {
     "Context._server_handle_hello": "ce53cc7baafe",
     "H3Connection.__init__": "dd6af01c0d75",
     "H3Connection._check_content_length": "17ae3ef636c2",
+    "H3Connection._check_control_frame_type": "0911d1bcb387",
     "H3Connection._check_request_or_push_frame_type": "c5c333619fec",
     "H3Connection._get_local_settings": "6d1ff1ffc258",
     "H3Connection._get_or_create_stream": "50d703ddbae7",
-    "H3Connection._check_control_frame_type": "0911d1bcb387",
     "H3Connection._init_connection": "5dbdb7d87fbc",
     "H3Connection.handle_event": "244473969c52",
     "QuicConnection.__init__": "81aea715e344",
@@ -61,9 +62,14 @@ DIGESTS = {
     "QuicConnection.get_timer": "07184a05f894",
     "QuicConnection.receive_datagram": "3c7f29826050",
     "QuicConnection.reset_stream": "f5a5e1ff5935",
+    "QuicConnection.send_stream_data": "d10cbdd766b5",
     "QuicConnection.stop_stream": "c48810656a6b",
     "QuicPacketBuilder.__init__": "b321fb4eb8ac",
     "QuicPacketBuilder.start_frame": "53af20167bc2",
+    "QuicPacketPacer.next_send_time": "292b9964362e",
+    "QuicPacketPacer.update_after_send": "45868b0afc09",
+    "QuicPacketPacer.update_bucket": "a0ddbc96c1e5",
+    "QuicPacketPacer.update_rate": "ec763995d360",
     "QuicStreamReceiver.__init__": "d7dd149186a6",
     "QuicStreamReceiver.handle_frame": "c54bce9f11e6",
     "QuicStreamReceiver.handle_reset": "3a2b7a53512a",
@@ -96,6 +102,7 @@ def test_a_function_that_we_lean_on_has_not_changed(name: str) -> None:
         "QuicStreamReceiver": RECEIVER,
         "QuicPacketBuilder": BUILDER,
         "Context": aioquic.tls.Context,
+        "QuicPacketPacer": aioquic.quic.recovery.QuicPacketPacer,
     }[kind]
     found = getattr(owner, method)
     function = found.fget if isinstance(found, property) else found
