@@ -270,9 +270,7 @@ def error_of(fault: Fault) -> NanoError:
     return from_code(fault.code, fault.message, field=fault.field, subject=fault.subject)
 
 
-def begin_request(
-    task_id: str, step: str, asked: action.Action, deadline_ms: int = 0
-) -> v1.BeginRequest:
+def begin_request(task_id: str, step: str, asked: action.Action, deadline_ms: int = 0) -> v1.BeginRequest:
     carried = {str(type(asked).__struct_config__.tag): outgoing(asked)}
     return v1.BeginRequest(task=task_id, step=step, deadline_ms=deadline_ms, **carried)
 
