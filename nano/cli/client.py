@@ -14,7 +14,7 @@ import msgspec
 
 from nano import signature
 from nano.cli.settings import Settings
-from nano.model.errors import NanoError, Unreachable
+from nano.model.errors import Invalid, NanoError, Unreachable
 
 PREFIX = "/api/v1"
 TIMEOUT_S = 75.0
@@ -55,10 +55,9 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        trusted: ssl.SSLContext | bool = True
-        if settings.certificate:
-            trusted = ssl.create_default_context(cafile=settings.certificate)
-        self._http = httpx.Client(base_url=settings.url, verify=trusted, timeout=TIMEOUT_S, trust_env=False)
+        self._http = httpx.Client(
+            base_url=settings.url, verify=_trusted(settings.certificate), timeout=TIMEOUT_S, trust_env=False
+        )
         self._host = httpx.URL(settings.url).netloc.decode()
 
     def __enter__(self) -> Self:
@@ -174,6 +173,18 @@ class Client:
 
     def _reachable(self) -> "_Reachable":
         return _Reachable(self.settings.url)
+
+
+def _trusted(certificate: str) -> ssl.SSLContext | bool:
+    """What the gateway's certificate is judged by: that file, or what the system trusts."""
+    if not certificate:
+        return True
+    try:
+        return ssl.create_default_context(cafile=certificate)
+    except OSError as error:  # an SSLError is one too
+        raise Invalid(
+            "certificate", f"certificate {certificate} cannot be used: {error.strerror}; correct the settings"
+        ) from error
 
 
 class _Reachable:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.status import Status
@@ -240,7 +241,7 @@ def power(instance: str, method: str, body: dict[str, bool], doing: str) -> None
         found = resolve(client, instance)
         answer = client.call(method, f"/instances/{found}", body=body)
         finish(client, answer.task, f"{doing} {instance}")
-        report({"id": found, "task": answer.task}, f"{instance}: done")
+        report({"id": found, "task": answer.task}, outcome(instance, "done", answer.task))
 
 
 @instances.command("delete")
@@ -255,7 +256,7 @@ def instance_delete(
             typer.confirm(f"remove {instance} ({found}) and its disks for ever?", abort=True)
         answer = client.call("DELETE", f"/guests/{found}", body={})
         finish(client, answer.task, f"deleting {instance}")
-        report({"id": found, "task": answer.task}, f"{instance}: gone")
+        report({"id": found, "task": answer.task}, outcome(instance, "gone", answer.task))
 
 
 def parsed(field: str, text: str) -> int:
@@ -413,11 +414,15 @@ def task_watch(
             report(client.call("GET", f"/tasks/{task}").data, f"{task}: done")
             return
         for event in client.events():
-            if event.kind == "task":
-                line = event.document
-                print(
-                    f"{line['id']} {line['kind']} {line['state']} {line['progress_percent']} % {line['step']}"
-                )
+            if event.kind == "task" and not event.gone:  # one that is forgotten has nothing left to tell
+                print(watched(event.document), flush=True)
+
+
+def watched(task: dict[str, Any]) -> str:
+    """A line of a watch: for people, or one JSON document."""
+    if State.json:
+        return msgspec.json.encode(task).decode()
+    return f"{task['id']} {task['kind']} {task['state']} {task['progress_percent']} % {task['step']}"
 
 
 @tasks.command("cancel")
@@ -437,6 +442,11 @@ def report(data: Any, line: str) -> None:
         show.document(data)
     else:
         print(line)
+
+
+def outcome(what: str, done: str, task: str) -> str:
+    """What is said at the end: with --no-wait nobody knows yet whether it is done."""
+    return f"{what}: {done}" if State.wait or not task else f"{what}: begun, see nanoctl task watch {task}"
 
 
 def finish(client: Client, task: str, label: str, *, always: bool = False) -> None:

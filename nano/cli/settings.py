@@ -22,11 +22,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def find(given: Path | None) -> Path:
     """The settings file: as given, by NANO_CONFIG, this folder's fleet, the user's, or the system's."""
-    if given is not None:
-        return given
     named = os.environ.get("NANO_CONFIG")
+    if given is not None or named:  # whoever names one means no other: it may be another zone's
+        return given or Path(named or "")
     places = [
-        *([Path(named)] if named else []),
         Path("var/nanoctl.toml"),
         Path.home() / ".config/nano/nanoctl.toml",
         Path("/etc/nano/nanoctl.toml"),
@@ -41,8 +40,11 @@ def find(given: Path | None) -> Path:
 def read(path: Path) -> Settings:
     """The settings in a file; Invalid names the file and the member."""
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=Settings)
+        settings = msgspec.toml.decode(path.read_bytes(), type=Settings)
     except OSError as error:
         raise NotFound(f"cannot read {path}: {error.strerror}", field="config") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid("config", f"{path}: {error}; correct it") from error
+    if not settings.id.isascii():
+        raise Invalid("id", f"{path}: id {settings.id!r:.60} is no API id: it goes into a header; correct it")
+    return settings

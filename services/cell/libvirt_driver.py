@@ -79,6 +79,8 @@ class LibvirtSettings:
     """A folder for what the guests write on their serial ports; QEMU writes there."""
     start_patience_s: float = 20.0
     """How long libvirtd may take to appear when the cell starts."""
+    settle_s: float = 10.0
+    """How long a libvirtd that has started may look for its machines before we read them once more."""
 
 
 class LibvirtHypervisor:
@@ -86,10 +88,15 @@ class LibvirtHypervisor:
 
     def __init__(self, settings: LibvirtSettings) -> None:
         self._settings = settings
-        self._link = Link(settings.uri, self._back, settings.start_patience_s)
-        self._link.on_connect(self._subscribe)
+        self._link = Link(
+            settings.uri,
+            self._back,
+            start_patience_s=settings.start_patience_s,
+            settle_s=settings.settle_s,
+        )
         self._events = Events()
         self._loop = asyncio.get_running_loop()
+        self._subscribe()
         self._capabilities: Capabilities | None = None
         self._known: dict[InstanceId, Domain] = {}
         self._event_number = 0
@@ -178,6 +185,8 @@ class LibvirtHypervisor:
 
         with contextlib.suppress(NotFound):
             await self._until_off(destroy, instance)
+            # Of a machine that it was still finding after its own start, libvirt tells no end.
+            await self.domain(instance)
 
     async def _until_off(self, destroy: Any, instance: InstanceId) -> None:
         """Between the look and the act the guest may have gone by itself, which is what was asked for."""
@@ -262,9 +271,12 @@ class LibvirtHypervisor:
 
     def _learn(self, found: list[Domain], mark: int) -> None:
         """Takes in what was read since event number `mark`; what an event has told since then is newer."""
-        self._known.update(
-            (row.instance, row) for row in found if self._event_of.get(row.instance, 0) <= mark
-        )
+        for row in found:
+            if self._event_of.get(row.instance, 0) <= mark:
+                before = self._known.get(row.instance)
+                self._known[row.instance] = row
+                if before is not None and before.power is not row.power:
+                    self._events.publish(Changed(row))  # libvirt owed us that event, or brings it yet
 
     async def usage(self) -> list[Counters]:
         rows = await self._link.watch.call(
@@ -296,8 +308,8 @@ class LibvirtHypervisor:
     def _back(self) -> None:
         self._events.publish(Resync())
 
-    def _subscribe(self, connection: Any) -> None:
-        """Runs on a thread; the callbacks run on libvirt's, and are handed over at once."""
+    def _subscribe(self) -> None:
+        """The callbacks run on libvirt's thread, and are handed over at once."""
         loop = self._loop
 
         def lifecycle(_: Any, domain: Any, event: int, detail: int, __: Any) -> None:
@@ -307,11 +319,8 @@ class LibvirtHypervisor:
             connected = state == libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED
             hand_over(loop, self._on_agent, InstanceId(domain.UUIDString()), connected)
 
-        for kind, callback in (
-            (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle),
-            (libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, agent),
-        ):
-            connection.domainEventRegisterAny(None, kind, callback, None)
+        self._link.on_event(libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle)
+        self._link.on_event(libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, agent)
 
     def _on_lifecycle(self, instance: InstanceId, event: int, detail: int) -> None:
         if event == libvirt.VIR_DOMAIN_EVENT_UNDEFINED:
@@ -334,7 +343,8 @@ class LibvirtHypervisor:
             fields["agent"] = False
         self._count(instance)
         self._known[instance] = replace(known, **fields)
-        self._events.publish(Changed(self._known[instance]))
+        if self._known[instance] != known:
+            self._events.publish(Changed(self._known[instance]))
 
     def _forget(self, instance: InstanceId) -> None:
         if self._known.pop(instance, None) is not None:

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import itertools
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -53,6 +53,7 @@ class Lane:
         self._name = name
         self._crew = ThreadPoolExecutor(workers, thread_name_prefix=f"libvirt-{name}")
         self._connection: Any = None
+        self._releases: list[Callable[[], object]] = []
 
     @property
     def connected(self) -> bool:
@@ -88,36 +89,53 @@ class Lane:
         except libvirt.libvirtError as error:
             raise explained(error, doing, subject) from error
 
+    async def subscribe(self, kind: int, callback: Callable[..., None]) -> None:
+        """Have `callback` called, on libvirt's thread, with each domain event of that kind."""
+        connection = self._connection
+        number = await self.call(
+            lambda connection: connection.domainEventRegisterAny(None, kind, callback, None),
+            "subscribing to events",
+        )
+        self._releases.append(partial(connection.domainEventDeregisterAny, number))
+
     async def drop(self) -> None:
         """Closes what is left of the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await asyncio.get_running_loop().run_in_executor(self._crew, _close, connection)
+            releases, self._releases = self._releases, []
+            await on_crew(self._crew, partial(_close, connection, releases))
 
     def dismiss(self) -> None:
         self._crew.shutdown(wait=False, cancel_futures=True)
 
 
 class Link:
-    """The three lanes to one libvirtd. `back` is called after each return of the daemon, before any call."""
+    """The three lanes to one libvirtd.
 
-    def __init__(self, uri: str, back: Callable[[], None], start_patience_s: float) -> None:
+    `back` is called after each return of the daemon, and again `settle_s` later: a libvirtd that has just
+    started looks for its machines in the background, and tells nobody of those that it finds dead.
+    """
+
+    def __init__(
+        self, uri: str, back: Callable[[], None], *, start_patience_s: float, settle_s: float
+    ) -> None:
         self.query = Lane("query", 4)
         self.watch = Lane("watch", 1)
         self.slow = Lane("slow", 4)
         self._uri = uri
         self._start_patience_s = start_patience_s
+        self._settle_s = settle_s
         self._lost = asyncio.Event()
         self._back = back
-        self._prepare: list[Call[None]] = []
+        self._subscriptions: list[tuple[int, Callable[..., None]]] = []
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
         return (self.watch, self.query, self.slow)
 
-    def on_connect(self, prepare: Call[None]) -> None:
-        """Runs `prepare` on the watching connection each time it is made: events are subscribed to there."""
-        self._prepare.append(prepare)
+    def on_event(self, kind: int, callback: Callable[..., None]) -> None:
+        """From the next connection on: see `Lane.subscribe`."""
+        self._subscriptions.append((kind, callback))
 
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
@@ -125,6 +143,7 @@ class Link:
         _run_events()
         try:
             await self._connect_first()
+            self._settle()
             async with asyncio.TaskGroup() as jobs:
                 keeper = jobs.create_task(self._keep(), name="libvirt link")
                 try:
@@ -148,8 +167,8 @@ class Link:
         try:
             for lane in self.lanes:
                 await lane.open(self._uri, self._lost.set)
-            for prepare in self._prepare:
-                await self.watch.call(prepare, "subscribing to events")
+            for kind, callback in self._subscriptions:
+                await self.watch.subscribe(kind, callback)
         except (libvirt.libvirtError, NanoError) as error:
             await self._drop()
             raise Unreachable(f"libvirt at {self._uri} does not answer: {error}") from error
@@ -162,6 +181,10 @@ class Link:
             await self._reconnect()
             _log.info("libvirt.back", uri=self._uri)
             self._back()
+            self._settle()
+
+    def _settle(self) -> None:
+        asyncio.get_running_loop().call_later(self._settle_s, self._back)
 
     async def _reconnect(self) -> None:
         for wait_s in itertools.chain(_RETRY_S, itertools.repeat(_RETRY_S[-1])):
@@ -225,14 +248,11 @@ def _events_forever() -> None:
         libvirt.virEventRunDefaultImpl()
 
 
-def _close(connection: Any) -> None:
+def _close(connection: Any, releases: Sequence[Callable[[], object]]) -> None:
     """Everything that holds it must be let go, else it lives on and goes on telling its events.
 
     A connection whose daemon has died complains at each of these; there is nothing left to undo then.
     """
-    subscribed = [
-        partial(connection.domainEventDeregisterAny, number) for number in connection.domainEventCallbacks
-    ]
-    for release in (*subscribed, connection.unregisterCloseCallback, connection.close):
+    for release in (*releases, connection.unregisterCloseCallback, connection.close):
         with contextlib.suppress(libvirt.libvirtError):
             release()

@@ -223,10 +223,31 @@ class Inventory:
     # -------------------------------------------------------------- pools and cells
 
     def put_pool(self, pool: Pool) -> list[Change]:
+        """Whose address pool changes must hold no address of the old one."""
         names.plain("name", pool.name)
-        if self.pools.get(pool.name) == pool:
+        known = self.pools.get(pool.name)
+        if known == pool:
             raise Conflict(f"compute pool {pool.name} is like that already", subject=pool.name)
+        if known is not None and known.address_pool != pool.address_pool:
+            self._check_no_address(known)
         return [PoolPut(pool)]
+
+    def _check_no_address(self, pool: Pool) -> None:
+        holder = next(
+            (
+                one
+                for one in self.instances.values()
+                if one.spec.pool == pool.name and one.binding is not None
+            ),
+            None,
+        )
+        if holder is not None:
+            raise Conflict(
+                f"instance {holder.id} of compute pool {pool.name} holds an address of {pool.address_pool}: "
+                "its address pool can change only when no instance holds one",
+                field="network",
+                subject=pool.name,
+            )
 
     def delete_pool(self, name: PoolName) -> list[Change]:
         self.pool(name)

@@ -5,6 +5,7 @@ what a kill at this moment leaves on the disk. Each copy is then brought up agai
 goes on with the task or takes it back.
 """
 
+import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,8 +35,14 @@ class Kills:
 
     def __call__(self, mark: str) -> None:
         copy = self._target / f"{len(self.copies):03d}"
-        shutil.copytree(self._folder, copy)
+        # what another thread removes meanwhile is gone at this moment, which a kill may just as well see
+        shutil.copytree(self._folder, copy, copy_function=_copied_if_there)
         self.copies.append((mark, copy))
+
+
+def _copied_if_there(source: str, target: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy2(source, target)
 
 
 async def killed_in_creation(folder: Path) -> list[tuple[str, Path]]:

@@ -48,10 +48,12 @@ SEEDS = (
 STRIDE = int(os.environ.get("NANO_STRIDE", "7"))
 """Of the sweep over all messages: 1 is every one of them."""
 
+PACE_S = 1.5
+"""How long a user, and whoever makes trouble, pauses between two deeds, in the mean."""
 USERS = 5
-DEEDS = 6
+DEEDS = 7
 """What each user does to one instance after another."""
-TROUBLES = (3, 14)
+TROUBLES = (3, 16)
 
 
 # ------------------------------------------------------------------ users, and those who disturb them
@@ -83,7 +85,7 @@ class Traffic:
         """One user: one instance at a time, most often waiting for what was begun."""
         vm: Vm | None = None
         for _ in range(DEEDS):
-            await asyncio.sleep(self.chance.expovariate(1 / 3))
+            await asyncio.sleep(self.chance.expovariate(1 / PACE_S))
             try:
                 if vm is None or (vm.task in self.world.ended_badly()):
                     vm = await self.create()
@@ -150,7 +152,7 @@ class Traffic:
                     case "more":
                         await world.edit_range("10.1.0.100", "10.1.0.102", add=True)
                     case "fewer":
-                        await world.edit_range(chance.choice(["10.1.0.10", "10.1.0.100"]), "", add=False)
+                        await world.edit_range(chance.choice(["10.1.0.10", *["10.1.0.100"] * 4]), "", add=False)
                     case "image":
                         self.images.append(await world.upload_image(f"base{number}"))
                     case "no image" if self.images:
@@ -166,8 +168,9 @@ class Traffic:
     async def trouble(self) -> None:
         world, chance = self.world, self.chance
         for _ in range(chance.randint(*TROUBLES)):
-            message = world.network.messages + chance.randrange(1, 40)
-            name, cell = chance.choice([*world.processes]), chance.choice([*world.hosts])
+            message = world.network.messages + chance.randrange(1, 20)
+            cell = chance.choice([*world.hosts])
+            name = chance.choice(["scheduler", "scheduler", cell, cell, *world.processes])
             match chance.choice(
                 ["kill", "kill", "power cut", "cut", "host", "hypervisor", "responder", "call"]
             ):
@@ -189,10 +192,10 @@ class Traffic:
                     world.jobs.create_task(self._later(partial(self._is_down, cell, False)))
                 case "call":
                     self._fail_a_call(cell)
-            await asyncio.sleep(chance.expovariate(1 / 3))
+            await asyncio.sleep(chance.expovariate(1 / PACE_S))
 
     async def _later(self, do: Callable[[], None]) -> None:
-        await asyncio.sleep(self.chance.expovariate(1 / 6))
+        await asyncio.sleep(self.chance.expovariate(1 / (2 * PACE_S)))
         do()
 
     def _is_down(self, cell: str, is_down: bool) -> None:

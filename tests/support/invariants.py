@@ -451,6 +451,19 @@ def _orphans_on(world: "World", name: str, cell: CellId) -> Flaws:
             yield f"{name} says {status}, the scheduler {world.inventory.statuses.get(status.instance)}"
 
 
+def agreed(world: "World") -> Flaws:
+    """whole-or-nothing, once all is quiet: the scheduler and the cell say the same of each instance."""
+    for cell, process in world.cells.items():
+        for record in world.inventory.on_cell(cell):
+            held = process.book.instances.get(record.id)
+            if held is None:
+                continue  # which is an orphan
+            for what in ("wanted", "epoch", "mac", "binding", "spec"):
+                ours, theirs = getattr(record, what), getattr(held, what)
+                if ours != theirs:
+                    yield f"whole-or-nothing: {what} of {record.id} is {ours}, for {process.name} {theirs}"
+
+
 def _differ(what: str, found: Any, expected: Any) -> Flaws:
     found, expected = set(map(str, found)), set(map(str, expected))
     if found - expected:
@@ -507,6 +520,7 @@ ALWAYS: dict[str, Callable[["World"], Flaws]] = {
 }
 SETTLED: dict[str, Callable[["World"], Flaws]] = {
     "no-orphan": no_orphan,
+    "whole-or-nothing": agreed,
     "events-ordered": replicas_true,
     "nobody-unnamed": everybody_named,
 }

@@ -19,6 +19,7 @@ from nano import wire
 from nano.contracts.nano import v1
 from nano.fabric.enrolment import enrol
 from nano.fabric.fabric import Fabric, FabricConfig
+from nano.fabric.identity import Identity
 from nano.model.errors import Unreachable
 from nano.model.ids import ImageId, TaskId
 from nano.model.image import ImageKind
@@ -60,6 +61,7 @@ class Zone:
     """The processes, and what they tell of themselves."""
 
     image = ImageId("")
+    _identity: Identity
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -225,9 +227,16 @@ class Zone:
     async def _settled_or_dead(self, task: TaskId) -> None:
         """Returns when somebody has died, or the task has ended and all who had a part in it know."""
 
+        looked = -1
+
         def so() -> bool:
+            nonlocal looked
             if self._home.dead():
                 return True
+            endings = sum("task_ended" in told.text or "task_forgotten" in told.text for told in self.trace)
+            if endings == looked:  # to read a book takes its time: only when there may be something in it
+                return False
+            looked = endings
             tasks = scheduler_book(self.folder).tasks
             return task in tasks.ended and not tasks.debts
 

@@ -4,7 +4,7 @@ import msgspec
 
 from nano import wire
 from nano.contracts.nano import v1
-from nano.model.errors import Exists, Invalid, Unsupported
+from nano.model.errors import Exists, Invalid, NotFound, Unsupported
 from nano.model.ids import AddressPoolName, PoolName
 from nano.model.pool import Pool
 from services.gateway import envelope, writes
@@ -67,6 +67,8 @@ async def _put(call: Call[ComputePoolConfig], pool: Pool) -> Answer:
     if call.body.failover:
         raise Invalid("failover", "failover needs a storage pool that the cells share")
     network = AddressPoolName(call.body.network) if call.body.network else None
+    if network is not None and network not in call.view.address_pools:
+        raise NotFound(f"there is no address pool {network!r:.200}", field="network", subject=network)
     wanted = Pool(pool.name, pool.enabled, network, pool.policy)
     reply = await call.services.scheduler.put_pool(wire.outgoing(wanted), timeout=writes.RPC_S)
     return await writes.done(call.gateway, Book.SCHEDULER, reply.revision)
@@ -79,6 +81,8 @@ async def delete(call: Call[None]) -> Answer:
 
 
 _READS = (Book.SCHEDULER,)
+_WRITES = (Book.SCHEDULER, Book.ADDRESSPOOL)
+"""A pool may name an address pool that there is."""
 _ONE = "/compute_pools/{pool}"
 
 ROUTES = (
@@ -92,7 +96,13 @@ ROUTES = (
     ),
     Route("GET", _ONE, read, "Read the configuration of one compute pool", answer=ComputePool, reads=_READS),
     Route(
-        "POST", _ONE, create, "Create a compute pool", body=ComputePoolConfig, reads=_READS, may_be_empty=True
+        "POST",
+        _ONE,
+        create,
+        "Create a compute pool",
+        body=ComputePoolConfig,
+        reads=_WRITES,
+        may_be_empty=True,
     ),
     Route(
         "PUT",
@@ -100,7 +110,7 @@ ROUTES = (
         modify,
         "Replace the configuration of a compute pool",
         body=ComputePoolConfig,
-        reads=_READS,
+        reads=_WRITES,
     ),
     Route("DELETE", _ONE, delete, "Delete a compute pool that has no cells"),
 )

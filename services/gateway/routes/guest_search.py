@@ -54,7 +54,7 @@ async def search(call: Call[Search]) -> Answer:
         for one in near
         if body.all or one.spec.owner == body.owner or (body.group and one.spec.group == body.group)
     )
-    found = [one for one in visible if body.keyword in "\n".join(_words(one, view))]
+    found = [one for one in visible if any(body.keyword in word for word in _words(one, view))]
     if body.offset < 0 or (found and body.offset >= len(found)):
         raise Invalid("offset", f"offset {body.offset} is outside of the {len(found)} guests that were found")
     limit = body.limit if body.limit > 0 else DEFAULT_LIMIT
@@ -63,7 +63,7 @@ async def search(call: Call[Search]) -> Answer:
 
 
 def _words(instance: Instance, view: View) -> Iterable[str]:
-    """What a keyword is looked for in; a keyword holds no line feed that could join two of them."""
+    """What a keyword is looked for in."""
     yield instance.spec.full_name
     status = view.statuses.get(instance.id)
     if status is not None:

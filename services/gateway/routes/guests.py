@@ -4,7 +4,7 @@ import msgspec
 
 from nano import wire
 from nano.contracts.nano import v1
-from nano.model.errors import Conflict, Invalid, NotFound
+from nano.model.errors import Cancelled, Conflict, Invalid, NotFound
 from nano.model.ids import ImageId, InstanceId, PoolName, TemplateId
 from nano.model.image import ImageKind
 from nano.model.instance import CpuPriority, Instance, InstanceSpec, InstanceStatus, Power, Quality
@@ -187,7 +187,7 @@ def creation_of(instance: InstanceId, view: View) -> Task | None:
 
 
 async def read(call: Call[None]) -> Answer:
-    """201 while it is being created; the error of its creation when that has failed."""
+    """201 while it is being created; the error of its creation when that has failed or was cancelled."""
     wanted = InstanceId(call.params["id"])
     instance = call.view.instances.get(wanted)
     if instance is not None:
@@ -196,6 +196,8 @@ async def read(call: Call[None]) -> Answer:
     if creation is not None and creation.state is not TaskState.DONE:
         if creation.error is not None:
             raise wire.error_of(creation.error)
+        if creation.state.ended:
+            raise Cancelled(f"the creation of guest {wanted} was cancelled", field="id", subject=wanted)
         raise unfinished(f"instance {wanted}")
     raise NotFound(f"there is no guest {wanted!r:.80}", field="id", subject=wanted)
 
@@ -217,6 +219,8 @@ async def delete(call: Call[Deletion]) -> Answer:
 def _spec(body: CreateGuest, view: View) -> InstanceSpec:
     """What is asked for, with the devices of its template; the scheduler judges the rest."""
     template = view.templates.get(TemplateId(body.template))
+    if not body.pool:
+        raise Invalid("pool", "pool is missing")
     if template is None:
         raise NotFound(f"there is no template {body.template!r:.80}", field="template", subject=body.template)
     for index, module in enumerate(body.modules):

@@ -45,13 +45,13 @@ class ImageCreate(msgspec.Struct, kw_only=True):
 
 
 class ImageModify(msgspec.Struct, kw_only=True):
-    """What is left out stays as it is."""
+    """What is left out or empty stays as it is, as documented."""
 
-    name: str | None = None
-    owner: str | None = None
-    group: str | None = None
-    description: str | None = None
-    tags: list[str] | None = None
+    name: str = ""
+    owner: str = ""
+    group: str = ""
+    description: str = ""
+    tags: list[str] = []
 
 
 class IdResult(msgspec.Struct):
@@ -120,11 +120,11 @@ async def create(call: Call[ImageCreate], kind: ImageKind) -> Answer:
 async def modify(call: Call[ImageModify], kind: ImageKind) -> Answer:
     body = call.body
     image = found(call, kind)
-    if body.owner not in {None, image.owner} or body.group not in {None, image.group}:
+    if body.owner not in {"", image.owner} or body.group not in {"", image.group}:
         raise Unsupported("images do not change hands yet: leave owner and group out", field="owner")
     message = wire.outgoing(image)
     for name in ("name", "description", "tags"):
-        if (given := getattr(body, name)) is not None:
+        if given := getattr(body, name):
             setattr(message, name, given)
     reply = await call.services.imagestore.modify_image(message, timeout=writes.RPC_S)
     return await writes.done(call.gateway, Book.IMAGESTORE, reply.revision)
