@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,21 @@ async def test_a_daemon_that_restarts_is_found_again_and_its_guests_go_on() -> N
             assert [each.power for each in await driver.domains()] == [Power.RUNNING]
             await driver.stop(instance, StopMode.FORCE, 0)
             await until(events, power_of(instance, Power.STOPPED))
+
+
+async def test_an_emulator_that_died_with_its_daemon_is_found_out() -> None:
+    with private_libvirtd() as (uri, root, process), contextlib.ExitStack() as ending:
+        settings = replace(_settings((uri, root, process)), settle_s=2.0)
+        async with LibvirtHypervisor(settings).opened() as driver:
+            rig = Rig(driver, settings.storage, qcow2)
+            instance = await rig.running()
+            events = driver.events()
+            restart = ending.enter_context(_killed(process))
+            _kill_emulator(uri, instance)
+            restart()
+            for _ in ("back", "settled"):
+                await until(events, lambda event: isinstance(event, Resync), 30)
+            assert [each.power for each in await driver.domains()] == [Power.STOPPED]
 
 
 @contextlib.contextmanager

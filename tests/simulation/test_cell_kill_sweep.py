@@ -36,7 +36,8 @@ class Kills:
     def __call__(self, mark: str) -> None:
         copy = self._target / f"{len(self.copies):03d}"
         # what another thread removes meanwhile is gone at this moment, which a kill may just as well see
-        shutil.copytree(self._folder, copy, copy_function=_copied_if_there)
+        with contextlib.suppress(shutil.Error):  # so it reports a folder that went; all else is copied
+            shutil.copytree(self._folder, copy, copy_function=_copied_if_there)
         self.copies.append((mark, copy))
 
 
