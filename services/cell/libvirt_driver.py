@@ -23,6 +23,9 @@ from services.cell.hypervisor import Changed, Counters, Domain, Event, Gone, Mac
 from services.cell.kvm import VirtChoice, kvm_facts, virt_type
 from services.cell.libvirt_link import Link, hand_over
 
+AGENT_S = 5
+"""How long a guest's agent may take to answer; whole seconds, as libvirt wants them."""
+
 PRESS_AGAIN_S = 10.0
 """When a power button that nothing came of is pressed once more."""
 
@@ -292,9 +295,7 @@ class LibvirtHypervisor:
         if not (await self.domain(instance)).agent:
             raise Unreachable(f"instance {instance}: its guest agent is not connected", subject=instance)
         interfaces = await self._link.slow.call(
-            lambda connection: connection.lookupByUUIDString(instance).interfaceAddresses(
-                libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT
-            ),
+            lambda connection: _ask_agent(connection.lookupByUUIDString(instance)),
             f"asking the guest of instance {instance} for its addresses",
             instance,
         )
@@ -434,6 +435,12 @@ def _read(domain: Any) -> Domain | None:
     power = _POWER.get(state, Power.STOPPED)
     reasons = {Power.STOPPED: _WHY_STOPPED, Power.PAUSED: _WHY_PAUSED}.get(power, {})
     return Domain(mark[0], mark[1], power, agent=_agent_connected(xml), reason=reasons.get(why, ""))
+
+
+def _ask_agent(domain: Any) -> Any:
+    """Runs on a thread. Without a limit of its own, a guest that hangs would keep the thread for ever."""
+    domain.agentSetResponseTimeout(AGENT_S, 0)
+    return domain.interfaceAddresses(libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT)
 
 
 def _agent_connected(xml: str) -> bool:

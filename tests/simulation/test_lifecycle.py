@@ -54,6 +54,7 @@ USERS = 5
 DEEDS = 7
 """What each user does to one instance after another."""
 TROUBLES = (3, 16)
+TROUBLE = ("kill", "kill", "power cut", "restart", "sync", "cut", "host", "hypervisor", "responder", "call")
 
 
 # ------------------------------------------------------------------ users, and those who disturb them
@@ -91,10 +92,14 @@ class Traffic:
                     vm = await self.create()
                 elif await self.do_something(vm):
                     vm = None
-            except Internal as error:
-                self.world.judge(iter([f"a defect: {error}"]))
             except NanoError as error:
-                self.world.note(f"a user is refused: {error}")
+                self.refused("a user", error)
+
+    def refused(self, who: str, error: NanoError) -> None:
+        """Most refusals are answers; a defect is one only of a service that loses its disk at that moment."""
+        self.world.note(f"{who} is refused: {error}")
+        if isinstance(error, Internal) and "Start again" not in error.message:
+            self.world.judge(iter([f"a defect: {error}"]))
 
     async def create(self) -> Vm:
         vm = await self.world.create_instance(
@@ -139,7 +144,7 @@ class Traffic:
         for number in range(DEEDS * 2):
             try:
                 match (
-                    chance.choice(["pool", "more", "fewer", "image", "no image", "cell"])
+                    chance.choice(["pool", "more", "fewer", "image", "other image", "no image", "cell"])
                     if number > 2
                     else number
                 ):
@@ -152,17 +157,18 @@ class Traffic:
                     case "more":
                         await world.edit_range("10.1.0.100", "10.1.0.102", add=True)
                     case "fewer":
-                        await world.edit_range(chance.choice(["10.1.0.10", *["10.1.0.100"] * 4]), "", add=False)
+                        start = chance.choice(["10.1.0.10", *["10.1.0.100"] * 4])
+                        await world.edit_range(start, "", add=False)
                     case "image":
                         self.images.append(await world.upload_image(f"base{number}"))
+                    case "other image" if self.images:
+                        await world.upload_again(chance.choice(self.images))
                     case "no image" if self.images:
                         await world.delete_image(self.images.pop(0))
                     case "cell":
                         await world.enable_cell(chance.choice([*world.hosts]), enabled=chance.random() < 0.7)
-            except Internal as error:
-                world.judge(iter([f"a defect: {error}"]))
             except NanoError as error:
-                world.note(f"the administrator is refused: {error}")
+                self.refused("the administrator", error)
             await asyncio.sleep(chance.expovariate(1 / 3))
 
     async def trouble(self) -> None:
@@ -171,13 +177,15 @@ class Traffic:
             message = world.network.messages + chance.randrange(1, 20)
             cell = chance.choice([*world.hosts])
             name = chance.choice(["scheduler", "scheduler", cell, cell, *world.processes])
-            match chance.choice(
-                ["kill", "kill", "power cut", "cut", "host", "hypervisor", "responder", "call"]
-            ):
+            match chance.choice(TROUBLE):
                 case "kill":
                     world.at_message[message] = partial(world.kill, name)
                 case "power cut":
                     world.at_message[message] = partial(world.kill, name, power_cut=True)
+                case "restart":
+                    world.at_message[message] = partial(world.restart, name)
+                case "sync":
+                    world.at_message[message] = partial(world.break_sync, name)
                 case "host":
                     world.at_message[message] = partial(world.lose_power, cell)
                 case "cut":

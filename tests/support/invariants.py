@@ -54,6 +54,8 @@ class Memory:
     opened: dict[TaskId, TaskOpened] = field(default_factory=dict)
     epochs: dict[tuple[str, InstanceId], int] = field(default_factory=dict)
     streams: dict[SimCall, Stream] = field(default_factory=dict)
+    promised: dict[TaskId, str] = field(default_factory=dict)
+    """The tasks that a client was told of, and what they work on."""
 
 
 # ------------------------------------------------------------------ at every step
@@ -157,6 +159,13 @@ def acked_is_durable(process: "Process", shelf: Any, shadow: Any) -> Flaws:
     for kind in expected:
         if found[kind] != expected[kind]:
             yield f"acked-is-durable: {process.name} came back with other {kind} than it had written"
+
+
+def promises_kept(world: "World") -> Flaws:
+    """acked-is-durable, for those who asked: each task that they were told of is there."""
+    for task, subject in world.memory.promised.items():
+        if not world.inventory.tasks.knows(task) or world.task(task).subject != subject:
+            yield f"acked-is-durable: a client was told of task {task}, and nobody knows it"
 
 
 def _nouns(snapshot: Mapping[str, Any]) -> dict[str, list[bytes]]:
@@ -521,6 +530,7 @@ ALWAYS: dict[str, Callable[["World"], Flaws]] = {
 SETTLED: dict[str, Callable[["World"], Flaws]] = {
     "no-orphan": no_orphan,
     "whole-or-nothing": agreed,
+    "acked-is-durable": promises_kept,
     "events-ordered": replicas_true,
     "nobody-unnamed": everybody_named,
 }

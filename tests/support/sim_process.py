@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nano import codec
-from nano.model.errors import Unreachable
+from nano.model.errors import NanoError, Unreachable
 from nano.model.peers import Peer
 from nano.saga.outcomes import OutcomePut
 from nano.saga.record import Mark, StepMarked
-from nano.shelf import Shelf
+from nano.shelf import JournalLost, Shelf
 from tests.support import invariants
-from tests.support.disk import Operation, SimDisk
+from tests.support.disk import Operation, SimDisk, SyncFile
 from tests.support.sim_fabric import SimFabric
 
 if TYPE_CHECKING:
@@ -121,9 +121,11 @@ class Process:
         except Exception as error:
             if life != self.life:
                 return  # it died by our hand
-            if self.is_up or not _is_refusal(error):
+            if not _is_over_for(error, JournalLost) and (self.is_up or not _is_over_for(error, Unreachable)):
                 raise
-            self.world.note(f"{self.name} cannot start: {error!r}")  # as systemd has it: again, a little later
+            self.world.note(
+                f"{self.name} ends by itself: {error!r}"
+            )  # as systemd has it: again, a little later
             self.kill()
 
     def _opened(self, shelf: RecordedShelf) -> None:
@@ -157,6 +159,36 @@ class Process:
         job.cancel()
         self.world.note(f"{self.name} dies{' by a power cut' if power_cut else ''}")
         self.world.jobs.create_task(self._restart(job, self.world.between(RESTART_S)))
+
+    def restart(self) -> None:
+        """In good order: what is queued is written, a snapshot is put in place, and it comes back."""
+        if self._job is None or not self.is_up:
+            return
+        self.is_up = False
+        self.world.network.leave(self.fabric)
+        job, self._job = self._job, None
+        job.cancel()
+        self.world.note(f"{self.name} stops in good order")
+        self.world.jobs.create_task(self._start_again(job, self.world.between(RESTART_S)))
+
+    async def _start_again(self, stopped: asyncio.Task[None], after_s: float) -> None:
+        await asyncio.wait([stopped])
+        await asyncio.sleep(after_s)
+        if not self.world.is_over:
+            self.start()
+
+    def break_sync(self) -> None:
+        """The next sync of its disk returns an error: what was to be written may be lost, and it must end."""
+        disk = self.disk
+
+        def fails(operation: Any) -> bool:
+            if isinstance(operation, SyncFile):
+                disk.fails = lambda _operation: False
+                self.world.note(f"a sync of {self.name} fails")
+                return True
+            return False
+
+        disk.fails = fails
 
     async def _restart(self, dead: asyncio.Task[None], after_s: float) -> None:
         await asyncio.wait([dead])
@@ -194,11 +226,11 @@ class Process:
         self.shown = max(self.shown, revision)
 
 
-def _is_refusal(error: BaseException) -> bool:
-    """What it needs is not there: it says so and ends."""
+def _is_over_for(error: BaseException, reason: type[NanoError]) -> bool:
+    """It says why it cannot go on, and ends."""
     if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_refusal, error.exceptions))
-    return isinstance(error, Unreachable)
+        return any(_is_over_for(each, reason) for each in error.exceptions)
+    return isinstance(error, reason)
 
 
 def _told_again(change: Any, book: type[Any]) -> Any:

@@ -268,6 +268,12 @@ class World:
     def kill(self, name: str, *, power_cut: bool = False) -> None:
         self.processes[name].kill(power_cut=power_cut)
 
+    def restart(self, name: str) -> None:
+        self.processes[name].restart()
+
+    def break_sync(self, name: str) -> None:
+        self.processes[name].break_sync()
+
     def lose_power(self, cell: str) -> None:
         """The whole host: its machines are off, and its kernel starts anew."""
         host = self.hosts[cell]
@@ -395,6 +401,12 @@ class World:
         await self.asked(lambda: self.client.bulk(Role.IMAGESTORE).put(image, _body(name)))
         return image
 
+    async def upload_again(self, image: ImageId) -> None:
+        """Other bytes in the place of the old ones, under everybody's hands."""
+        self._key += 1
+        bulk = self.client.bulk(Role.IMAGESTORE)
+        await self.asked(lambda: bulk.put(image, _body(f"version {self._key}")))
+
     async def delete_image(self, image: ImageId) -> None:
         stub = v1.ImageStoreStub(cast("Any", self.client.channel(Role.IMAGESTORE)))
         gone = v1.ImageRef(id=image, kind="disk")
@@ -412,7 +424,10 @@ class World:
 
     async def _answered(self, ask: Callable[[v1.SchedulerStub], Awaitable[T]]) -> T:
         stub = v1.SchedulerStub(cast("Any", self.client.channel(Role.SCHEDULER)))
-        return await self.asked(lambda: ask(stub))
+        answer = await self.asked(lambda: ask(stub))
+        if isinstance(answer, v1.TaskRef):
+            self.memory.promised[TaskId(answer.task)] = answer.subject
+        return answer
 
     async def asked(self, ask: Callable[[], Awaitable[T]]) -> T:
         """As a client does: until it is answered; a refusal is an answer."""

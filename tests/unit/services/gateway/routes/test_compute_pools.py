@@ -26,6 +26,8 @@ REFUSED: list[tuple[str, str, object, int, str]] = [
     ("POST", "a b", {}, 400, "name"),
     ("POST", "new", {"storage": "nfs"}, 501, "storage"),
     ("POST", "new", {"failover": True}, 400, "failover"),
+    ("POST", "new", {"network": "nowhere"}, 404, "nowhere"),
+    ("PUT", "default", {"network": "nowhere"}, 404, "nowhere"),
     ("PUT", "none", {}, 404, "none"),
     ("PUT", "default", {}, 409, "already"),
     ("PUT", "default", None, 400, "body"),
