@@ -4,6 +4,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
+import structlog
+
+from nano.model.errors import Exhausted
 from nano.saga.callee import Callee
 from nano.shelf import Shelf
 from services.cell.bindings import Bindings
@@ -13,6 +16,8 @@ from services.cell.hypervisor import Hypervisor
 from services.cell.observer import Observer
 from services.cell.orders import Orders
 from services.cell.statuses import HOST_RESTARTED
+
+_log = structlog.get_logger()
 
 
 @contextlib.asynccontextmanager
@@ -35,7 +40,10 @@ async def live(
     orders = Orders(shelf, hypervisor, disks, bindings, observer)
     restarted = shelf.book.boot not in {"", boot}
     await orders.remove_strays(await observer.read_all(HOST_RESTARTED if restarted else ""))
-    shelf.commit(*shelf.book.booted(boot))
+    try:
+        shelf.commit(*shelf.book.booted(boot))
+    except Exhausted as error:  # a full disk must not keep the cell from serving what runs
+        _log.error("cell.boot_not_kept", error=error.message)
     callee = Callee(shelf)
     orders.register(callee)
     async with asyncio.TaskGroup() as jobs:

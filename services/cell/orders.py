@@ -38,6 +38,9 @@ from services.cell.observer import Observer
 AUTO_START = TaskId("auto-start")
 """Holds an instance while the cell starts it by itself."""
 
+_PASSING = (Unreachable, TimedOut, Busy, Exhausted)
+"""What may be over in a moment."""
+
 TRY_AGAIN_S = 5.0
 """After what may pass by itself stood in the way of an instance that is due."""
 
@@ -148,7 +151,7 @@ class Orders:
                 await changed.wait()
                 changed.clear()
                 for held in self._book.due():
-                    if not await self._start_by_itself(held):
+                    if not await self._start_by_itself(held.id):
                         asyncio.get_running_loop().call_later(TRY_AGAIN_S, changed.set)
 
     async def _tell_changes(self, changed: asyncio.Event) -> None:
@@ -163,26 +166,33 @@ class Orders:
             else:
                 return  # the shelf is being closed
 
-    async def _start_by_itself(self, held: Held) -> bool:
+    async def _start_by_itself(self, instance: InstanceId) -> bool:
         """Whether it is settled; what stands in the way for a moment only is tried again."""
         await self._shelf.durable()
         try:
-            with self._book.claimed(held.id, AUTO_START):
-                changes, _ = await self._start(msgspec.structs.replace(held, due=False))
-                self._shelf.commit(*changes)
-        except (Unreachable, TimedOut, Busy, Exhausted) as error:
-            _log.warning("instance.auto_start_waits", instance=held.id, code=error.code, error=error.message)
+            with self._book.claimed(instance, AUTO_START):
+                # Since it was found due somebody may have stopped it, or removed it.
+                held = next((each for each in self._book.due() if each.id == instance), None)
+                if held is not None:
+                    self._shelf.commit(*await self._started_by_itself(held))
+        except _PASSING as error:
+            _log.warning("instance.auto_start_waits", instance=instance, code=error.code, error=error.message)
             return False
+        return True
+
+    async def _started_by_itself(self, held: Held) -> Changes:
+        """Running; or off, with the reason why it cannot be started."""
+        settled = msgspec.structs.replace(held, due=False)
+        try:
+            changes, _ = await self._start(settled)
+        except _PASSING:
+            raise
         except NanoError as error:
             _log.error("instance.not_auto_started", instance=held.id, code=error.code, error=error.message)
             why = f"it could not be started by itself: {error.message}"
-            self._shelf.commit(
-                HeldPut(msgspec.structs.replace(held, due=False)),
-                *self._book.statuses.explained(held.id, why),
-            )
-        else:
-            _log.info("instance.auto_started", instance=held.id)
-        return True
+            return [HeldPut(settled), *self._book.statuses.explained(held.id, why)]
+        _log.info("instance.auto_started", instance=held.id)
+        return changes
 
     async def remove_strays(self, domains: list[Domain]) -> None:
         """Undefine what is left of creations that were killed and never settled."""

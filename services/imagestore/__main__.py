@@ -30,7 +30,8 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         callee = Callee(shelf)
         offer(callee)
         jobs = await up.enter_async_context(asyncio.TaskGroup())
-        up.callback(jobs.create_task(callee.run(), name="callee").cancel)
+        for name, job in (("callee", callee.run()), ("tidy", transfer.tidy())):
+            up.callback(jobs.create_task(job, name=name).cancel)
         fabric = await up.enter_async_context(
             joined(config.fabric, Role.IMAGESTORE, config.id, data / "identity", stopping)
         )

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import structlog
 
 from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
-from nano.model.errors import Invalid, NotFound
+from nano.model.errors import Invalid, NotFound, Stale
 from nano.model.ids import ImageId
 from nano.model.image import Content
 from nano.model.peers import Role
 from nano.shelf import Shelf
-from services.imagestore.catalog import Catalog
+from services.imagestore.catalog import Catalog, Unpin
 from services.imagestore.files import ImageFiles
 
 BULK_ROLES = {
@@ -53,6 +53,18 @@ class Transfer:
             removed = self._files.sweep(self._shelf.book.kept())
             if removed:
                 _log.info("images.swept", files=removed)
+
+    async def tidy(self) -> None:
+        """Until cancelled: remove a version that was replaced when the last task that had it pinned has ended."""
+        while True:
+            try:
+                async for _, changes in self._shelf.follow(self._shelf.cursor):
+                    if any(isinstance(change, Unpin) for change in changes):
+                        await self.sweep()
+            except Stale:
+                await self.sweep()
+            else:
+                return  # the shelf is being closed
 
     # -------------------------------------------------------------- the bulk handler
 

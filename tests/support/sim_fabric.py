@@ -258,7 +258,12 @@ class SimFabric:
             call.fail(error_of(Status.UNIMPLEMENTED, f"nobody answers {call.route} here", None))
             return
         answer = _Answer(call, request, method.request_type)
-        answer.job = self.jobs.create_task(_run(method.func, answer), name=call.route)
+        running = _run(method.func, answer)
+        try:
+            answer.job = self.jobs.create_task(running, name=call.route)
+        except RuntimeError:  # the process is ending by itself, and takes nothing any more
+            running.close()
+            return
         call.answers.append(answer)
 
 

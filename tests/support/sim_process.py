@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nano import codec
-from nano.model.errors import NanoError, Unreachable
+from nano.model.errors import Unreachable
 from nano.model.peers import Peer
 from nano.saga.outcomes import OutcomePut
 from nano.saga.record import Mark, StepMarked
@@ -121,7 +121,8 @@ class Process:
         except Exception as error:
             if life != self.life:
                 return  # it died by our hand
-            if not _is_over_for(error, JournalLost) and (self.is_up or not _is_over_for(error, Unreachable)):
+            lost = _is_over_for(error, JournalLost) or _is_over_for(error, OSError)
+            if not lost and (self.is_up or not _is_over_for(error, Unreachable)):
                 raise
             self.world.note(
                 f"{self.name} ends by itself: {error!r}"
@@ -226,7 +227,7 @@ class Process:
         self.shown = max(self.shown, revision)
 
 
-def _is_over_for(error: BaseException, reason: type[NanoError]) -> bool:
+def _is_over_for(error: BaseException, reason: type[Exception]) -> bool:
     """It says why it cannot go on, and ends."""
     if isinstance(error, BaseExceptionGroup):
         return any(_is_over_for(each, reason) for each in error.exceptions)

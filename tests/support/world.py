@@ -191,6 +191,7 @@ class World:
         callee = Callee(process.shelf)
         imagestore_steps.offer(callee)
         jobs.create_task(callee.run(), name="callee")
+        jobs.create_task(transfer.tidy(), name="tidy")
         rpc = imagestore_rpc.ImageStoreRpc(process.shelf, transfer, self.now_ms)
         process.fabric.serve([rpc, StepsRpc(callee)], imagestore_rpc.ROLES | STEP_ROLES)
         process.fabric.serve_bulk(transfer, BULK_ROLES)

@@ -1,11 +1,13 @@
 """The REST surface as `nanoctl` sees it."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 
 from nano.cli.client import Client, Event, Refused, opened, parse_events
 from nano.cli.settings import Settings
-from nano.model.errors import Unreachable
+from nano.model.errors import Invalid, Unreachable
 
 
 def test_events_are_read_as_the_standard_says() -> None:
@@ -51,3 +53,12 @@ def test_a_gateway_that_is_not_there_is_named_with_what_to_do() -> None:
     settings = Settings(url="http://127.0.0.1:9", id="a", key="b")  # the discard port: nobody listens
     with Client(settings) as client, pytest.raises(Unreachable, match=r"127\.0\.0\.1:9.*dev up"):
         client.call("GET", "/compute_pools/")
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "gateway.pem"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(Invalid, match=r"gateway\.pem"):
+        Client(Settings("https://h:5850", "a", "b", str(file)))

@@ -4,13 +4,15 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nano.model.action import Nothing, Progress, Reported, StopInstance, StopMode
 from nano.model.errors import StorageFull, Unsupported
-from nano.model.ids import TaskId
+from nano.model.ids import InstanceId, TaskId
 from nano.model.instance import InstanceStatus, Power, Wanted
 from services.cell.hypervisor import Machine
+from services.cell.sim import SimSettings
 from services.cell.statuses import HOST_RESTARTED
 from tests.support.cell import (
     BINDING,
@@ -31,6 +33,7 @@ from tests.support.cell import (
 )
 from tests.support.hypervisor import MIB, binding_of, spec_of
 
+SECOND = InstanceId("0f8fad5b-d9cb-469f-a165-70867728950e")
 AUTO_STARTED = replace(SPEC, auto_start=True)
 
 
@@ -258,6 +261,30 @@ async def test_an_instance_that_shall_start_by_itself_does_so_when_its_creation_
     await rig.started_by_itself()
     held = rig.book.built(INSTANCE)
     assert (held.wanted, held.due) == (Wanted.RUNNING, False)
+
+
+async def test_what_is_removed_while_another_starts_by_itself_stays_removed(tmp_path: Path) -> None:
+    slow = SimSettings(latency_s=0.05)
+    async with cell(tmp_path, settings=slow) as rig:
+        for each in (INSTANCE, SECOND):
+            for action in (create(AUTO_STARTED), build(AUTO_STARTED)):
+                step = f"{type(action).__name__} {each}"
+                await rig.step(msgspec.structs.replace(action, instance=each), name=step)
+        await rig.until(lambda _: all(_running(rig, each) for each in (INSTANCE, SECOND)))
+        rig.sim.reboot_host()
+    async with cell(tmp_path, settings=slow, boot="boot-2") as rig:
+        assert {held.id for held in rig.book.due()} == {INSTANCE, SECOND}
+        removal = msgspec.structs.replace(delete(), instance=SECOND)
+        assert (await rig.step(removal)).progress is Progress.DONE
+        await rig.started_by_itself()
+        await rig.step(start(), name="start_again")  # as long as a start of the other would take
+        assert [domain.instance for domain in await rig.sim.domains()] == [INSTANCE]
+        assert list(rig.book.instances) == [INSTANCE]
+
+
+def _running(rig: CellRig, instance: InstanceId) -> bool:
+    status = rig.book.statuses.of(instance)
+    return status is not None and status.power is Power.RUNNING
 
 
 async def test_one_that_cannot_be_started_by_itself_says_why(rig: CellRig) -> None:

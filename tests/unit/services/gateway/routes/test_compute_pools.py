@@ -43,3 +43,16 @@ async def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         for method, name, body, number, word in REFUSED:
             found = await z.error(method, f"/compute_pools/{name.replace(' ', '%20')}", body)
             assert (found[0], word in found[1]) == (number, True), (method, name, found)
+
+
+async def test_a_pool_keeps_its_network_while_an_instance_holds_an_address_of_it(tmp_path: Path) -> None:
+    async with zone(tmp_path) as z:
+        await z.data("POST", "/address_pools/lan", {"gateway": "10.0.0.1", "provider": "dhcp"})
+        span = {"end": "10.0.0.9", "netmask": "255.255.255.0"}
+        await z.data("POST", "/address_pools/lan/internal/ranges/10.0.0.5", span)
+        await z.data("PUT", "/compute_pools/default", {"network": "lan"})
+        guest = await z.guest()
+        number, text = await z.error("PUT", "/compute_pools/default", {})
+        assert (number, guest in text) == (409, True), text
+        await z.data("DELETE", f"/guests/{guest}", {})
+        assert await z.data("PUT", "/compute_pools/default", {}) == ""

@@ -1,9 +1,12 @@
 """A guest from its creation to its end, by the documented routes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from nano.model.ids import ImageId, InstanceId, TaskId
+from nano.model.task import TaskState
 from services.gateway.cursor import Book
+from services.gateway.routes.guests import creation_of
 from tests.support.zone import CELL, GIB, Zone, zone
 
 QCOW2 = b"QFI\xfb" + (3).to_bytes(4, "big") + bytes(16) + (2 * GIB).to_bytes(8, "big") + bytes(480)
@@ -82,6 +85,18 @@ async def test_a_guest_whose_creation_has_failed_is_answered_with_its_error(tmp_
         assert InstanceId(guest) not in z.scheduler.book.instances
 
 
+async def test_a_guest_whose_creation_was_cancelled_is_not_waited_for(tmp_path: Path) -> None:
+    async with zone(tmp_path) as z:
+        guest = await z.guest("vm")
+        made = creation_of(InstanceId(guest), z.gateway.view)
+        assert made is not None
+        z.gateway.view.tasks[made.id] = replace(made, state=TaskState.CANCELLED)
+        del z.gateway.view.instances[InstanceId(guest)]
+        answer = await z.ask("GET", f"/guests/{guest}")
+        assert "retry-after" not in answer.headers
+        assert (answer.json()["error_code"], "was cancelled" in answer.json()["message"]) == (409, True)
+
+
 REFUSED: list[tuple[dict[str, object], int, str]] = [
     ({"template": "none"}, 404, "template"),
     ({"cores": 3}, 400, "cores"),
@@ -90,6 +105,7 @@ REFUSED: list[tuple[dict[str, object], int, str]] = [
     ({"disks": []}, 400, "disks"),
     ({"disks": [1]}, 400, "disks[0]"),
     ({"pool": "none"}, 404, "pool"),
+    ({"pool": ""}, 400, "pool"),
     ({"name": "a b"}, 400, "name"),
     ({"modules": ["qemu", "vnc"]}, 400, "modules[1]"),
     ({"qos": {"cpu_priority": "urgent"}}, 400, "qos.cpu_priority"),
