@@ -14,6 +14,9 @@ def main() -> None:
     except NanoError as error:
         typer.echo(f"nanoctl: {error.message}", err=True)
         sys.exit(1)
+    except OSError as error:  # a file of the user's that cannot be read or written
+        typer.echo(f"nanoctl: {error.filename or 'file'}: {error.strerror or error}", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

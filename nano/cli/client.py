@@ -105,6 +105,9 @@ class Client:
         if have:
             headers["Range"] = f"bytes={have}-"
         with self._reachable(), self._http.stream("GET", url, headers=headers) as response:
+            if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                part.unlink()  # as long as the file, or longer: of another one, and no beginning of this
+                return self.download(path, file, progress)
             if response.headers.get("content-type", "").startswith("text/plain"):
                 response.read()
                 opened(response)

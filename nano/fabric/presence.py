@@ -53,6 +53,10 @@ async def _keep(peer: Peer, listen: Listen, heard: asyncio.Event) -> None:
             await listen(peer)
         except NanoError as error:
             _log.info("peer.stream_ended", peer=str(peer), code=error.code, reason=error.message)
+            job = asyncio.current_task()
+            if job is not None and job.cancelling():
+                # `listen` failed while it was tidying up after its own end: that it ends stays so
+                raise asyncio.CancelledError from error
         if loop.time() - began > CALM_S:
             pause_s = FIRST_PAUSE_S
         try:

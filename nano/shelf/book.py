@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
-from nano.model.errors import Corrupt, Internal, NanoError, StorageFull
+from nano.model.errors import Corrupt, NanoError, StorageFull, Unreachable
 from nano.shelf.journal import Damage
 
 C_contra = TypeVar("C_contra", contravariant=True)
@@ -58,8 +58,11 @@ class Damaged(Corrupt):
         self.damage = damage
 
 
-class JournalLost(Internal):
-    """A write or a sync failed: what the disk holds is unknown, so the process must end and read it again."""
+class JournalLost(Unreachable):
+    """A write or a sync failed: what the disk holds is unknown, so the process must end and read it again.
+
+    To a caller it is a peer that is gone: what it asked for may have happened, and is asked again.
+    """
 
 
 def storage_full(folder: Path) -> NanoError:

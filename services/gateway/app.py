@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from nano import signature
-from nano.model.errors import Internal, Invalid, NanoError
+from nano.model.errors import Internal, Invalid, NanoError, TimedOut
 from services.gateway import bodies, cursor, envelope, writes
 from services.gateway.call import Call, Gateway, Query, Route
 from services.gateway.cursor import Book
@@ -42,6 +42,8 @@ from services.gateway.routes import (
     usage,
 )
 
+BODY_S = 30.0
+"""How long a client may take over a body of JSON."""
 REPLICA_AGE = "Nano-Replica-Age"
 """Seconds for which the book behind an answer has not been heard of; only there when it is not heard now."""
 
@@ -199,10 +201,14 @@ def _decoded_path(scope: Scope) -> str | None:
 async def _read(request: Request) -> bytes:
     """The body, as long as it is no longer than any that we take."""
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > bodies.LIMIT_BYTES:
-            raise Invalid("body", f"body is longer than {bodies.LIMIT_BYTES} bytes")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > bodies.LIMIT_BYTES:
+                    raise Invalid("body", f"body is longer than {bodies.LIMIT_BYTES} bytes")
+    except TimeoutError:
+        raise TimedOut(f"the body did not come within {BODY_S:g} s: send it again") from None
     return bytes(body)
 
 

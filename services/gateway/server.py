@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nano.model.errors import Conflict
 from services.gateway.app import App
@@ -14,9 +15,42 @@ from services.gateway.app import App
 BACKLOG = 512
 CONNECTIONS = 2000
 """How many clients may be connected; one more is answered 503 at once."""
+HEAD_S = 20.0
+"""How long a client may take over the head of a request, from its connection or its first byte on."""
 _TICK_S = 1.0  # the `Date` of answers
 GRACE_S = 5
 """How long answers that are under way may take when the gateway stops."""
+
+
+class Impatient(H11Protocol):
+    """Closes a connection whose client takes too long over the head of a request: uvicorn waits for ever."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._late = self.loop.call_later(HEAD_S, transport.abort)  # close would wait for TLS
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        is_busy = self.cycle is not None and not self.cycle.response_complete
+        if is_busy:
+            self._forget()
+        elif self._late is None:  # the next request has begun
+            self._late = self.loop.call_later(HEAD_S, self.transport.abort)
+
+    def on_response_complete(self) -> None:
+        self._forget()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def _forget(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 class Server(uvicorn.Server):
@@ -69,7 +103,7 @@ def server(app: App, tls: ssl.SSLContext | None) -> Server:
     """HTTP/1.1 without access log, lifespan and websockets."""
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=Impatient,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -55,7 +55,7 @@ class Transfer:
                 _log.info("images.swept", files=removed)
 
     async def tidy(self) -> None:
-        """Until cancelled: remove a version that was replaced when the last task that had it pinned has ended."""
+        """Until cancelled: remove a replaced version when the last task that had it pinned has ended."""
         while True:
             try:
                 async for _, changes in self._shelf.follow(self._shelf.cursor):

@@ -3,6 +3,7 @@
 The two kinds are one noun of the image store and two of the documented surface.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 
@@ -11,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from nano import wire
 from nano.contracts.nano import v1
-from nano.model.errors import Busy, Cancelled, NotFound, Unsupported
+from nano.model.errors import Busy, Cancelled, NotFound, TimedOut, Unsupported
 from nano.model.ids import ImageId
 from nano.model.image import Image, ImageKind
 from services.gateway import envelope, writes
@@ -22,6 +23,8 @@ from services.gateway.multipart import image_bytes
 from services.gateway.view import View
 
 READS = (Book.IMAGESTORE,)
+SILENCE_S = 60.0
+"""How long an upload may stand still."""
 
 
 class ImageItem(msgspec.Struct, omit_defaults=True):
@@ -148,8 +151,16 @@ async def upload(call: Call[None], kind: ImageKind) -> Answer:
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:
+    """A client that falls silent is given up: its image stays locked as long as its upload lasts."""
+    pieces = request.stream()
     try:
-        async for piece in request.stream():
+        while True:
+            async with asyncio.timeout(SILENCE_S):
+                piece = await anext(pieces, None)
+            if piece is None:
+                return
             yield piece
+    except TimeoutError:
+        raise TimedOut(f"nothing came for {SILENCE_S:g} s in the middle of an upload: try again") from None
     except ClientDisconnect:
         raise Cancelled("the client went away in the middle of its upload") from None

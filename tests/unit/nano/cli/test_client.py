@@ -1,5 +1,6 @@
 """The REST surface as `nanoctl` sees it."""
 
+import hashlib
 from pathlib import Path
 
 import httpx
@@ -62,3 +63,27 @@ def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path, content: byt
         file.write_bytes(content)
     with pytest.raises(Invalid, match=r"gateway\.pem"):
         Client(Settings("https://h:5850", "a", "b", str(file)))
+
+
+@pytest.mark.parametrize("left", [b"bytes", b"a longer file that had this name"])
+def test_a_leftover_that_is_no_beginning_of_the_file_is_not_taken_for_it(tmp_path: Path, left: bytes) -> None:
+    content = b"bytes"
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "range" in request.headers:
+            return httpx.Response(416, headers={"content-range": f"bytes */{len(content)}"})
+        return httpx.Response(
+            200,
+            content=content,
+            headers={
+                "content-type": "application/octet-stream",
+                "signature": hashlib.sha1(content).hexdigest(),
+            },
+        )
+
+    file = tmp_path / "image.raw"
+    (tmp_path / ".image.raw.part").write_bytes(left)
+    with Client(Settings("https://h:5850", "a", "b")) as client:
+        client._http = httpx.Client(base_url="https://h:5850", transport=httpx.MockTransport(answer))
+        assert client.download("/disk_images/i/file/", file, lambda _moved, _all: None)
+    assert file.read_bytes() == content

@@ -1,6 +1,8 @@
 """The door: what is let in, what is sent elsewhere, and what is said when nothing is known."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 import structlog
 
 from nano import signature
-from services.gateway import cursor
+from services.gateway import app, cursor
 from services.gateway.cursor import Book, Position
 from tests.support.zone import zone
 
@@ -189,3 +191,18 @@ async def test_a_malformed_body_is_refused_with_the_envelope(tmp_path: Path, bod
     async with zone(tmp_path) as z:
         answer = await z.client.send(z.signed("POST", f"{API}/search/guests/", body))
         assert json.loads(answer.content)["error_code"] == 400
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "BODY_S", 0.1)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(0.5)
+        yield b"}"
+
+    async with zone(tmp_path) as z:
+        answer = await z.client.post(f"{API}/guests/", content=slow())
+        assert (answer.json()["error_code"], "body" in answer.json()["message"]) == (504, True)

@@ -1,9 +1,12 @@
 """Disk images by the documented routes: records, searches, uploads, downloads."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from services.gateway.routes import images
 from tests.support.zone import GIB, Zone, digest, zone
 
 HEAD = b"QFI\xfb" + (3).to_bytes(4, "big") + bytes(16) + GIB.to_bytes(8, "big") + bytes(480)
@@ -131,3 +134,23 @@ async def test_a_guest_is_cloned_from_an_uploaded_image(tmp_path: Path) -> None:
         image = await z.disk_image(CONTENT)
         guest = await z.guest("clone", from_image=image)
         assert (await z.data("GET", f"/guests/{guest}"))["created"] is True
+
+
+async def test_an_upload_that_stands_still_is_given_up_and_unlocks_its_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "SILENCE_S", 0.1)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'--b0und\r\nContent-Disposition: form-data; name="image"; filename="i"\r\n\r\n' + CONTENT
+        await asyncio.sleep(0.5)
+        yield b"\r\n--b0und--\r\n"
+
+    async with zone(tmp_path) as z:
+        image = (await z.data("POST", "/disk_images/", RECORD))["id"]
+        target = f"/api/v1/disk_images/{image}/file/"
+        signed = z.signed("POST", target, b"", {"content-type": "multipart/form-data; boundary=b0und"})
+        headers = {name: value for name, value in signed.headers.items() if name != "content-length"}
+        answer = await z.client.post(target, content=slow(), headers=headers)
+        assert answer.json()["error_code"] == 504, answer.text
+        assert (await z.upload("disk", image, CONTENT)).json()["error_code"] == 0
