@@ -413,9 +413,13 @@ def task_watch(
             finish(client, task, task, always=True)
             report(client.call("GET", f"/tasks/{task}").data, f"{task}: done")
             return
+        told = ""
         for event in client.events():
             if event.kind == "task" and not event.gone:  # one that is forgotten has nothing left to tell
-                print(watched(event.document), flush=True)
+                line = watched(event.document)
+                if line != told:  # a step that begins and one that is reported may look the same
+                    print(line, flush=True)
+                told = line
 
 
 def watched(task: dict[str, Any]) -> str:

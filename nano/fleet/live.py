@@ -48,7 +48,8 @@ class Fleet:
         deaths = self.processes.deaths
         while await _status(command, self.place.root) != 0:
             if self.processes.deaths == deaths:
-                raise Internal(f"the story ended early, for the reason above; see {self.place.root}/log")
+                logs = "" if self.place.isolated else f"; see {self.place.root}/log"
+                raise Internal(f"the story ended early, for the reason above{logs}")
             deaths = self.processes.deaths
             await self.processes.wait_ready(*(each.name for each in self.processes.programs))
         document = json.loads(result.read_text())

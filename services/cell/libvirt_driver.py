@@ -13,7 +13,7 @@ from typing import Any
 import libvirt
 
 from nano.model.action import StopMode
-from nano.model.errors import Conflict, NotFound, TimedOut, Unreachable
+from nano.model.errors import Conflict, Internal, NotFound, TimedOut, Unreachable
 from nano.model.ids import InstanceId
 from nano.model.instance import Power
 from nano.model.pool import Capabilities, VirtType
@@ -233,6 +233,10 @@ class LibvirtHypervisor:
             doing = f"asking instance {instance} to switch off"
             return await self._link.slow.call(press, doing, instance, leave=True)
         except NotFound:
+            return False
+        except (Conflict, Internal):  # it may have gone off between the look and the press
+            if (await self.domain(instance)).power is not Power.STOPPED:
+                raise
             return False
 
     async def _restart(self, instance: InstanceId, mode: StopMode) -> None:

@@ -131,7 +131,7 @@ class Observer:
                 self._address_wanted.clear()
                 await self._news_or(wait_s)
                 async with asyncio.TaskGroup() as asking:
-                    for instance in tuple(self._unasked):
+                    for instance in sorted(self._unasked):
                         asking.create_task(self._ask(instance), name=f"addresses of {instance}")
                 if not self._unasked:
                     break

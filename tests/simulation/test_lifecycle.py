@@ -303,7 +303,7 @@ async def test_whoever_loses_its_journal_ends_at_once_and_comes_back_with_all_th
 
 @in_a_world(cells=1)
 async def test_a_callee_that_loses_its_journal_has_not_refused_what_it_was_asked(world: World) -> None:
-    """It may have happened: behind the pivot a second attempt would be refused for ever, since it was done."""
+    """It may have happened: behind the pivot a second attempt would be refused for ever, as it was done."""
     await world.use_addresses()
     vm = await world.create_instance()
     await world.done(vm.task)

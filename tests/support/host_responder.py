@@ -15,7 +15,7 @@ class HostResponder(Responder):
     """Outlives its cell, as the real one does; what it was told is in its file."""
 
     def __init__(self, file: Path) -> None:
-        super().__init__(str(file))
+        super().__init__(file.name)
         self._file = file
         self._store = Bindings(file)
         self.is_down = False

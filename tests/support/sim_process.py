@@ -7,6 +7,7 @@ compared with all that it had ever committed.
 """
 
 import asyncio
+import errno
 import shutil
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -121,8 +122,7 @@ class Process:
         except Exception as error:
             if life != self.life:
                 return  # it died by our hand
-            lost = _is_over_for(error, JournalLost) or _is_over_for(error, OSError)
-            if not lost and (self.is_up or not _is_over_for(error, Unreachable)):
+            if not _has_lost_its_disk(error) and (self.is_up or not _lacks_something(error)):
                 raise
             self.world.note(
                 f"{self.name} ends by itself: {error!r}"
@@ -227,11 +227,17 @@ class Process:
         self.shown = max(self.shown, revision)
 
 
-def _is_over_for(error: BaseException, reason: type[Exception]) -> bool:
-    """It says why it cannot go on, and ends."""
+def _has_lost_its_disk(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
-        return any(_is_over_for(each, reason) for each in error.exceptions)
-    return isinstance(error, reason)
+        return any(map(_has_lost_its_disk, error.exceptions))
+    return isinstance(error, JournalLost) or (isinstance(error, OSError) and error.errno == errno.EIO)
+
+
+def _lacks_something(error: BaseException) -> bool:
+    """What it needs at its start is not there."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_lacks_something, error.exceptions))
+    return isinstance(error, Unreachable)
 
 
 def _told_again(change: Any, book: type[Any]) -> Any:

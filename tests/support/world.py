@@ -79,6 +79,8 @@ EPOCH_MS = 1_790_000_000_000
 MIB = 1 << 20
 GIB = 1 << 30
 ANSWER_S = 10.0
+PATIENCE_S = 3600.0
+"""How long a client waits for anything: what does not come within an hour never will."""
 POOL = PoolName("default")
 ADDRESSES = AddressPoolName("lan")
 CALLEES = frozenset({Role.CELL, Role.IMAGESTORE, Role.ADDRESSPOOL})
@@ -356,10 +358,11 @@ class World:
         return {task for task, record in ended.items() if record.state is not TaskState.DONE}
 
     async def ended(self, task: TaskId) -> Task:
-        """The task as it ended."""
+        """The task as it ended; a `TimeoutError` when it does not."""
         scheduler = self.processes["scheduler"]
-        while not (scheduler.is_up and task in self.inventory.tasks.ended):  # noqa: ASYNC110 - virtual time
-            await asyncio.sleep(0.25)
+        async with asyncio.timeout(PATIENCE_S):
+            while not (scheduler.is_up and task in self.inventory.tasks.ended):  # noqa: ASYNC110 - virtual time
+                await asyncio.sleep(0.25)
         return self.task(task)
 
     async def done(self, task: TaskId) -> None:

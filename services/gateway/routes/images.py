@@ -123,6 +123,8 @@ async def create(call: Call[ImageCreate], kind: ImageKind) -> Answer:
 async def modify(call: Call[ImageModify], kind: ImageKind) -> Answer:
     body = call.body
     image = found(call, kind)
+    if image.uploading:
+        raise Busy(f"image {image.id} is being uploaded: wait for its end", subject=image.id)
     if body.owner not in {"", image.owner} or body.group not in {"", image.group}:
         raise Unsupported("images do not change hands yet: leave owner and group out", field="owner")
     message = wire.outgoing(image)

@@ -13,7 +13,7 @@ from nano.model.action import DeleteInstance, Progress
 from nano.model.errors import Busy, Conflict, Exists, NotFound
 from nano.model.ids import InstanceId, TaskId
 from nano.model.instance import Power, Wanted
-from nano.saga.outcomes import OutcomePut, OutcomeRecord
+from nano.saga.outcomes import OutcomePut, OutcomeRecord, OutcomesForgotten
 from services.cell.host import Held, HeldGone, HeldPut, Host, HostBooted, HostChange, base_name, strays
 from services.cell.hypervisor import Domain
 from services.cell.statuses import StatusGone, StatusPut
@@ -237,3 +237,9 @@ def test_a_missing_definition_is_said() -> None:
     (change,) = book.seen(book.instances[INSTANCE], None, now_ms=1, asked_off=False)
     assert isinstance(change, StatusPut)
     assert "definition is missing" in change.status.reason
+
+
+def test_a_restart_remembers_ended_tasks_also_when_no_step_is_open() -> None:
+    """Else a step that comes after its task's end would begin after all, for nobody."""
+    book = applied(Host(), [OutcomesForgotten((TASK,))])
+    assert Host.restore(book.snapshot()).outcomes.is_forgotten(TASK)

@@ -1,13 +1,18 @@
 """What libvirt answers, in our words."""
 
 from ipaddress import IPv4Address
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nano.model.errors import Conflict
+from nano.model.ids import InstanceId
+from nano.model.instance import Power
 from services.cell.hypervisor import Counters
-from services.cell.libvirt_driver import addresses, counters
+from services.cell.libvirt_driver import LibvirtHypervisor, addresses, counters
 from tests.support.cell import INSTANCE
 from tests.support.hypervisor import MIB
 
@@ -91,3 +96,21 @@ NONSENSE = st.recursive(
 )
 def test_a_guest_may_say_what_it_likes(answer: dict[str, Any]) -> None:
     assert all(isinstance(each, IPv4Address) and not each.is_loopback for each in addresses(answer))
+
+
+@pytest.mark.parametrize("power", list(Power))
+async def test_a_guest_that_goes_off_while_it_is_asked_to_has_done_so(power: Power) -> None:
+    async def refused(*_: object, **__: object) -> bool:
+        raise Conflict("domain is not running", subject=INSTANCE)
+
+    async def read(_: InstanceId) -> Any:
+        return SimpleNamespace(power=power)
+
+    driver: Any = LibvirtHypervisor.__new__(LibvirtHypervisor)
+    driver._link = SimpleNamespace(slow=SimpleNamespace(call=refused))
+    driver.domain = read
+    if power is Power.STOPPED:
+        assert not await driver._press_button(INSTANCE)
+    else:
+        with pytest.raises(Conflict):
+            await driver._press_button(INSTANCE)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from nano.model.ids import ImageId
 from tests.support.zone import zone
 
 ISO = bytes(0x8000) + b"\x01CD001" + bytes(2048 * 4)
@@ -57,3 +58,12 @@ async def test_a_media_image_is_no_disk_image(tmp_path: Path) -> None:
         assert (await z.error("GET", f"/disk_images/{image}"))[0] == 404
         assert (await z.error("DELETE", f"/disk_images/{image}"))[0] == 404
         assert (await z.error("GET", f"/media_images/{image[:-1]}"))[0] == 404
+
+
+async def test_a_media_image_is_not_edited_while_its_file_is_uploaded(tmp_path: Path) -> None:
+    async with zone(tmp_path) as z:
+        image = (await z.data("POST", "/media_images/", RECORD))["id"]
+        z.imagestore.commit(*z.imagestore.book.begin_upload(ImageId(image)))
+        await z.gateway.bell.until(lambda: z.gateway.view.images[ImageId(image)].uploading, 5)
+        number, text = await z.error("PUT", f"/media_images/{image}", {"name": "other"})
+        assert (number, "uploaded" in text) == (409, True)
