@@ -13,7 +13,7 @@ from rich.status import Status
 
 from nano.cli import settings, show
 from nano.cli.client import Client, Refused
-from nano.model.errors import Invalid, NotFound
+from nano.model.errors import Invalid, NotFound, Unreachable
 from nano.model.task import TaskState
 
 app = typer.Typer(no_args_is_help=True, help="Nano from a terminal.", pretty_exceptions_enable=False)
@@ -23,6 +23,10 @@ tasks = typer.Typer(no_args_is_help=True, help="What is being done, and what was
 app.add_typer(instances, name="instance")
 app.add_typer(images, name="image")
 app.add_typer(tasks, name="task")
+
+PATIENCE_S = 60.0
+"""How long a wait lasts without a gateway."""
+RETRY_S = 1.0
 
 _ENDED = {str(state) for state in TaskState if state.ended}
 
@@ -465,18 +469,31 @@ def finish(client: Client, task: str, label: str, *, always: bool = False) -> No
 
 
 def wait_for_task(client: Client, task: str, update: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """The task as it ended. Listens before it asks, so that no end is missed, and never polls."""
+    """The task as it ended. Listens before it asks, so that no end is missed, and never polls.
+
+    A gateway that goes away meanwhile is waited for: the task goes on without it.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            for known in _views_of(client, task):
+                update(known)
+                if known["state"] in _ENDED:
+                    return known
+                until = time.monotonic() + PATIENCE_S
+        except Unreachable:
+            if time.monotonic() > until:
+                raise
+        time.sleep(RETRY_S)
+
+
+def _views_of(client: Client, task: str) -> Iterator[dict[str, Any]]:
+    """The task as it is, and as it becomes, for as long as the event stream lasts."""
     for event in client.events():
         if event.kind in {"hello", "reread"}:
-            known: dict[str, Any] = client.call("GET", f"/tasks/{task}").data
+            yield client.call("GET", f"/tasks/{task}").data
         elif event.kind == "task" and event.id == task and not event.gone:
-            known = event.document
-        else:
-            continue
-        update(known)
-        if known["state"] in _ENDED:
-            return known
-    raise Refused(f"task {task}: the event stream ended before the task did; see nanoctl task list", 503)
+            yield event.document
 
 
 @contextmanager

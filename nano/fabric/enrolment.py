@@ -295,7 +295,7 @@ def _peer_of(request: Request) -> Peer:
 def _signing_request(pem: str) -> x509.CertificateSigningRequest:
     try:
         return x509.load_pem_x509_csr(pem.encode())
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Invalid("csr", f"csr is no signing request in PEM: {error}") from error
 
 

@@ -31,19 +31,23 @@ async def while_present(fabric: Fabric, roles: frozenset[Role], listen: Listen) 
     is a pause that grows, and which news of the peer cut short.
     """
     heard: dict[Peer, asyncio.Event] = {}
+    ended = asyncio.Event()
     fabric.look_for(*roles)
     async with asyncio.TaskGroup() as jobs:
-        async for event in fabric.events():
-            peer, news = event.peer, event.news
-            if peer.role not in roles or news in {News.LOST, News.LEFT, News.SUSPECT}:
-                continue
-            if peer not in heard:
-                heard[peer] = asyncio.Event()
-                jobs.create_task(_keep(peer, listen, heard[peer]), name=f"with {peer}")
-            heard[peer].set()
+        try:
+            async for event in fabric.events():
+                peer, news = event.peer, event.news
+                if peer.role not in roles or news in {News.LOST, News.LEFT, News.SUSPECT}:
+                    continue
+                if peer not in heard:
+                    heard[peer] = asyncio.Event()
+                    jobs.create_task(_keep(peer, listen, heard[peer], ended), name=f"with {peer}")
+                heard[peer].set()
+        finally:
+            ended.set()  # before the jobs are cancelled
 
 
-async def _keep(peer: Peer, listen: Listen, heard: asyncio.Event) -> None:
+async def _keep(peer: Peer, listen: Listen, heard: asyncio.Event, ended: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     pause_s = FIRST_PAUSE_S
     while True:
@@ -53,8 +57,8 @@ async def _keep(peer: Peer, listen: Listen, heard: asyncio.Event) -> None:
             await listen(peer)
         except NanoError as error:
             _log.info("peer.stream_ended", peer=str(peer), code=error.code, reason=error.message)
-            job = asyncio.current_task()
-            if job is not None and job.cancelling():
+            # not task.cancelling(): grpclib cancels whoever waits on a link that ends, and leaves it marked
+            if ended.is_set():
                 # `listen` failed while it was tidying up after its own end: that it ends stays so
                 raise asyncio.CancelledError from error
         if loop.time() - began > CALM_S:

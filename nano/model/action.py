@@ -80,7 +80,10 @@ class StopMode(StrEnum):
 
 
 class StopInstance(Action, frozen=True, tag="stop_instance"):
-    """cell: switch it off, or restart it; off already is success for the first two modes."""
+    """cell: switch it off, or restart it; off already is success for the first two modes.
+
+    Undone by giving up: a guest that has obeyed by then stays off, and is reported so.
+    """
 
     instance: InstanceId
     epoch: int

@@ -68,7 +68,7 @@ class Orders:
         callee.job(CreateVolumes, run=self.create_volumes, undo=self.remove_volumes)
         callee.job(BuildInstance, run=self.build, undo=self.unbuild)
         callee.job(StartInstance, run=self.start)
-        callee.job(StopInstance, run=self.stop)
+        callee.job(StopInstance, run=self.stop, undo=self.stop_asking)
         callee.job(DeleteInstance, run=self.delete)
 
     @property
@@ -116,6 +116,10 @@ class Orders:
     async def start(self, order: StartInstance, _report: Report) -> Did:
         with self._admitted(order):
             return await self._start(self._book.start(order))
+
+    async def stop_asking(self, _order: StopInstance) -> Changes:
+        """The job has been given up by now. What its guest made of the request is so, and is reported."""
+        return ()
 
     async def stop(self, order: StopInstance, _report: Report) -> Did:
         with self._admitted(order):

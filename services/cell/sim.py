@@ -238,14 +238,18 @@ class SimHypervisor:
                 f"instance {instance} is paused and cannot hear it: start it, or stop it by force",
                 subject=instance,
             )
-        obeys = known.agent and self._settings.shutdown_s <= patience_s
-        await asyncio.sleep(self._settings.shutdown_s if obeys else patience_s)
-        if not obeys:
+        events = self._events.subscribe()
+        try:
+            async with asyncio.timeout(patience_s):
+                while not self._machine(instance).agent:  # a system that is just starting hears nothing yet
+                    await anext(events)
+                await asyncio.sleep(self._settings.shutdown_s)
+        except TimeoutError:
             raise TimedOut(
                 f"instance {instance} did not switch itself off within {patience_s:g} s: "
                 "wait for its system to start, or stop it by force",
                 subject=instance,
-            )
+            ) from None
         if instance in self._machines:
             self._halt(instance, "")
 

@@ -97,6 +97,8 @@ class Catalog:
     def modify(self, asked: Image, now_ms: int) -> list[Change]:
         """Name, description and tags; the rest is as it was."""
         known = self.image(asked.id, asked.kind)
+        if known.uploading:
+            raise Busy(f"image {known.name} is being uploaded: wait for its end", subject=known.id)
         changed = replace(known, name=asked.name, description=asked.description, tags=asked.tags)
         _check_names(changed)
         if changed.name != known.name:

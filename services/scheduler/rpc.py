@@ -3,6 +3,8 @@
 Each handler asks the book, starts a task or commits a change, waits until that is durable, and answers.
 """
 
+import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -13,7 +15,7 @@ import msgspec
 from nano import wire
 from nano.contracts.nano import v1
 from nano.model.action import StopMode
-from nano.model.errors import Internal, Invalid, NotFound
+from nano.model.errors import Conflict, Internal, Invalid, NotFound
 from nano.model.ids import CellId, InstanceId, PoolName, TaskId, new_instance_id, new_task_id
 from nano.model.instance import Instance, InstanceSpec
 from nano.model.peers import Role
@@ -61,6 +63,9 @@ ROLES = {
 }
 """Who may call what; nobody may call what is not here."""
 
+GIVING_UP_S = 5.0
+"""How long a forced stop waits until a polite one has been taken back."""
+_HARD = frozenset({StopMode.FORCE, StopMode.RESET})
 _VERBS = {
     StopMode.GRACEFUL: Verb.STOP,
     StopMode.FORCE: Verb.FORCE,
@@ -96,11 +101,26 @@ class SchedulerRpc(v1.SchedulerBase):
     async def stop_instance(self, message: v1.StopInstanceRequest) -> v1.TaskRef:
         if message.mode not in set(StopMode):
             raise Invalid("mode", f"mode {message.mode!r} is unknown: give one of {', '.join(StopMode)}")
-        mode = StopMode(message.mode)
-        return await self._started(message.requester, lambda: self._stop(InstanceId(message.instance), mode))
+        mode, instance = StopMode(message.mode), InstanceId(message.instance)
+        if mode in _HARD:
+            await self._stop_asking(instance)
+        return await self._started(message.requester, lambda: self._stop(instance, mode))
 
     async def delete_instance(self, message: v1.InstanceRequest) -> v1.TaskRef:
         return await self._started(message.requester, lambda: self._deletion(InstanceId(message.instance)))
+
+    async def _stop_asking(self, instance: InstanceId) -> None:
+        """Whoever pulls the plug does not wait for a guest that is being asked to leave: the asking ends."""
+        holder = self._book.tasks.claims.holder(f"instance/{instance}")
+        if holder is None:
+            return
+        record = self._book.tasks.record(holder)
+        if record.kind != STOP_INSTANCE.name or STOP_INSTANCE.decode(record.notes).mode in _HARD:
+            return
+        with contextlib.suppress(Conflict, TimeoutError):  # it has just ended, or its cell is not there
+            self._engine.cancel(holder)
+            async with asyncio.timeout(GIVING_UP_S):
+                await self._engine.wait(holder)
 
     def _creation(self, spec: InstanceSpec) -> "_Story":
         template = self._book.templates.get(spec.template)

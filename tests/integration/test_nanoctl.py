@@ -93,6 +93,15 @@ async def test_an_instance_from_its_image_to_its_end(nanoctl: Terminal, tmp_path
     assert "no disk images" in await nanoctl.run("image", "list")
 
 
+async def test_whoever_pulls_the_plug_does_not_wait_for_a_guest_that_hears_nothing(nanoctl: Terminal) -> None:
+    await nanoctl.run("instance", "create", "deaf", "--disk", "1G", "--start")  # a blank disk boots nothing
+    await nanoctl.run("--no-wait", "instance", "stop", "deaf")
+    await nanoctl.run("instance", "stop", "deaf", "--force")
+    states = [task["state"] for task in (await nanoctl.json("task", "list"))["tasks"]]
+    assert states[:2] == ["done", "cancelled"]
+    await nanoctl.run("instance", "delete", "deaf", "--yes")
+
+
 async def test_a_file_that_is_no_image_leaves_no_record(nanoctl: Terminal, tmp_path: Path) -> None:
     junk = tmp_path / "junk.qcow2"
     junk.write_bytes(b"not at all")

@@ -4,7 +4,7 @@ import msgspec
 
 from nano import wire
 from nano.contracts.nano import v1
-from nano.model.errors import Cancelled, Conflict, Invalid, NotFound
+from nano.model.errors import Cancelled, Conflict, Invalid, NotFound, Unsupported
 from nano.model.ids import ImageId, InstanceId, PoolName, TemplateId
 from nano.model.image import ImageKind
 from nano.model.instance import CpuPriority, Instance, InstanceSpec, InstanceStatus, Power, Quality
@@ -226,6 +226,7 @@ def _spec(body: CreateGuest, view: View) -> InstanceSpec:
     for index, module in enumerate(body.modules):
         if module not in MODULES:
             raise Invalid(f"modules[{index}]", f"module {module!r:.40} is unknown: give qemu or cloud-init")
+    _check_promises(body)
     _check_image(body, view)
     return InstanceSpec(
         name=body.name,
@@ -242,6 +243,16 @@ def _spec(body: CreateGuest, view: View) -> InstanceSpec:
         modules=tuple(body.modules),
         quality=_quality(body.qos),
     )
+
+
+def _check_promises(body: CreateGuest) -> None:
+    """Nothing that was asked for is left out in silence."""
+    for field, asked in (
+        ("cloud_init", body.cloud_init is not None or "cloud-init" in body.modules),
+        ("security_policy_group", bool(body.security_policy_group)),
+    ):
+        if asked:
+            raise Unsupported(f"{field} is not offered yet: leave it out", field=field)
 
 
 def _check_image(body: CreateGuest, view: View) -> None:

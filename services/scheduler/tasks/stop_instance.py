@@ -40,7 +40,7 @@ def want_as_before(notes: StopInstance, book: Inventory) -> Changes:
     return [InstancePut(replace(book.instance(notes.instance), wanted=notes.wanted_before))]
 
 
-@remote(cell_of, no_undo="a stop that is under way is waited for: what it came to stays")
+@remote(cell_of)
 def stop_instance(notes: StopInstance) -> action.StopInstance:
     return action.StopInstance(notes.instance, notes.epoch, notes.mode)
 
