@@ -98,7 +98,13 @@ class Links:
             async with asyncio.timeout(PROOF_S):
                 await link.ping()
         except TimeoutError:
-            link.close(Unreachable(f"{link.peer} is here, but not at the end of this link any more"))
+            link.close(
+                Unreachable(
+                    f"{link.peer} has started anew: what was asked of it before may not have come through; "
+                    "look, and ask again",
+                    retry_after_s=1.0,
+                )
+            )
         except NanoError:
             return  # it has ended meanwhile
 

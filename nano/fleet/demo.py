@@ -71,9 +71,10 @@ def _gone(fleet: Fleet, after: dict[str, Any]) -> list[str]:
 
 def _after(place: Place, stages: Stages) -> list[str]:
     """What must be gone once the fleet is stopped and cleared."""
+    claims = _verified({"no claim": lambda: claims_in(place.root)})
     with stages.stage("clear", "clearing the host"):
         clear(place, stages.say)
-    return _verified(
+    return claims + _verified(
         {
             "no bridge": lambda: bridge_is_there("nano0"),
             "no process": lambda: {**processes_of(place.root), **processes_mentioning(place.root)},
@@ -86,6 +87,12 @@ def last_words(root: Path, lines: int = 5) -> str:
     logs = sorted((root / "log").glob("*.log"))
     ends = (f"{log.name}: {line}" for log in logs for line in log.read_text().splitlines()[-lines:])
     return "\n".join(ends)
+
+
+def claims_in(root: Path) -> list[str]:
+    """What tasks still hold, as the scheduler wrote its book when it stopped: an open task keeps its claims."""
+    written = json.loads((root / "data" / "scheduler" / "shelf" / "tasks.json").read_text())
+    return [claim for task in written["nouns"] if "ended_ms" not in task for claim in task.get("claims", [])]
 
 
 def volumes(root: Path) -> list[Path]:

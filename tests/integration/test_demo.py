@@ -48,6 +48,7 @@ def test_the_demo_ends_well_and_says_what_it_verified() -> None:
         "no bridge",
         "no process",
         "no task open",
+        "no claim",
     }
     assert {"image", "services", "upload", "create", "start", "answer", "delete"} <= set(told["seconds"])
 
