@@ -90,7 +90,7 @@ def last_words(root: Path, lines: int = 5) -> str:
 
 
 def claims_in(root: Path) -> list[str]:
-    """What tasks still hold, as the scheduler wrote its book when it stopped: an open task keeps its claims."""
+    """What tasks still hold, as the scheduler wrote its book when it stopped: open ones keep claims."""
     written = json.loads((root / "data" / "scheduler" / "shelf" / "tasks.json").read_text())
     open_tasks = [task for task in written["nouns"] if "ended_ms" not in task]
     return [claim for task in open_tasks for claim in task.get("claims", [])]
