@@ -23,7 +23,7 @@ import msgspec
 
 from nano.contracts.nano import v1
 from nano.model import action, address, image, instance, pool, task, template
-from nano.model.errors import Corrupt, Invalid, NanoError, from_code
+from nano.model.errors import Corrupt, Invalid
 from nano.model.task import Fault
 
 T = TypeVar("T")
@@ -258,16 +258,6 @@ def _dataclass_default(field: "dataclasses.Field[Any]") -> Any:
 
 def fault(message: v1.Fault) -> Fault:
     return Fault(message.code, message.message, message.field, message.subject)
-
-
-def fault_of(error: NanoError) -> Fault:
-    """An error as it is stored."""
-    return Fault(error.code, error.message, error.field, error.subject)
-
-
-def error_of(fault: Fault) -> NanoError:
-    """A stored error as it is raised."""
-    return from_code(fault.code, fault.message, field=fault.field, subject=fault.subject)
 
 
 def begin_request(task_id: str, step: str, asked: action.Action, deadline_ms: int = 0) -> v1.BeginRequest:

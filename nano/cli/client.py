@@ -79,7 +79,7 @@ class Client:
     ) -> Answer:
         """One documented call; `path` is without the prefix. Refused carries the gateway's error."""
         content = b"" if body is None else msgspec.json.encode(body)
-        url, headers = self._signed(method, path, query, signature.body_digest, content)
+        url, headers = self._signed(method, path, query, content)
         if content:
             headers["Content-Type"] = "application/json"
         if idempotency_key:
@@ -90,7 +90,7 @@ class Client:
 
     def upload(self, path: str, file: Path, progress: Progress) -> Any:
         """Sends a file as the documented multipart part `image`, in pieces."""
-        url, headers = self._signed("POST", path, None, signature.body_digest, b"")
+        url, headers = self._signed("POST", path)
         with file.open("rb") as source, self._reachable():
             metered = cast("BinaryIO", _Metered(source, file.stat().st_size, progress))
             part = (file.name, metered, "application/octet-stream")
@@ -100,7 +100,7 @@ class Client:
     def download(self, path: str, file: Path, progress: Progress) -> str:
         """Fetches a file, from where an earlier try ended; gives the documented `Signature` (SHA-1 hex)."""
         part = file.with_name(f".{file.name}.part")
-        url, headers = self._signed("GET", path, None, signature.body_digest, b"")
+        url, headers = self._signed("GET", path)
         have = part.stat().st_size if part.exists() else 0
         if have:
             headers["Range"] = f"bytes={have}-"
@@ -126,7 +126,7 @@ class Client:
 
     def events(self, cursor: str = "") -> Iterator[Event]:
         """Every change from now on, or from `cursor` on; a `reread` says that some were left out."""
-        url, headers = self._signed("GET", "/events/", None, signature.body_digest, b"")
+        url, headers = self._signed("GET", "/events/")
         if cursor:
             headers["Last-Event-ID"] = cursor
         with self._reachable(), self._http.stream("GET", url, headers=headers, timeout=30.0) as response:
@@ -141,38 +141,19 @@ class Client:
         self,
         method: str,
         path: str,
-        query: Mapping[str, str | int] | None,
-        digest: Callable[[str, bytes, bytes], str | None],
-        content: bytes,
+        query: Mapping[str, str | int] | None = None,
+        content: bytes = b"",
     ) -> tuple[str, dict[str, str]]:
+        """The target below the gateway's address, and the headers that sign it."""
         plain = f"{PREFIX}{path}".encode()
         encoded = urlencode({} if query is None else dict(query))
-        now = datetime.now(UTC).replace(microsecond=0)
-        headers = {
-            "Host": self._host,
-            "Nano-Session": "nanoctl",
-            "Nano-Date": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "Nano-Scope": now.strftime("%Y%m%d/default/nano_request"),
-        }
-        request = signature.Request(
-            plain,
-            encoded.encode(),
-            {name.lower(): value for name, value in headers.items()},
-            digest(method, plain, content),
+        host = {"host": self._host}
+        digest = signature.body_digest(method, plain, content)
+        request = signature.Request(plain, encoded.encode(), host, digest)
+        added = signature.sign(
+            request, api_id=self.settings.id, secret=self.settings.key, at=datetime.now(UTC)
         )
-        names = ";".join(name.lower() for name in headers)
-        signed = signature.signature(
-            request,
-            signed_headers=names,
-            secret=self.settings.key,
-            date=headers["Nano-Date"],
-            scope=headers["Nano-Scope"],
-        )
-        headers["Nano-Authorization"] = (
-            f"{signature.METHOD} Credential={self.settings.id}/{headers['Nano-Scope']}, "
-            f"SignedHeaders={names}, Signature={signed}"
-        )
-        return quote(plain) + (f"?{encoded}" if encoded else ""), headers
+        return quote(plain) + (f"?{encoded}" if encoded else ""), host | added
 
     def _reachable(self) -> "_Reachable":
         return _Reachable(self.settings.url)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from nano.model.errors import NanoError, from_code
 from nano.model.ids import TaskId
 
 
@@ -33,6 +34,16 @@ class Fault:
     message: str
     field: str = ""
     subject: str = ""
+
+
+def fault_of(error: NanoError) -> Fault:
+    """An error as it is stored."""
+    return Fault(error.code, error.message, error.field, error.subject)
+
+
+def error_of(fault: Fault) -> NanoError:
+    """A stored error as it is raised again."""
+    return from_code(fault.code, fault.message, field=fault.field, subject=fault.subject)
 
 
 @dataclass(frozen=True, slots=True)

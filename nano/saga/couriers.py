@@ -15,9 +15,9 @@ import structlog
 from nano.model.action import Action, Outcome
 from nano.model.errors import Exhausted, NanoError, TimedOut, Unreachable
 from nano.model.ids import TaskId
-from nano.model.task import Fault
+from nano.model.task import Fault, fault_of
 from nano.saga.callees import Callees
-from nano.saga.faults import defect, fault_of
+from nano.saga.faults import defect
 from nano.saga.lanes import Call, Forgets, Lanes
 from nano.saga.targets import target_of
 from nano.saga.timers import Due, Timers

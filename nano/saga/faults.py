@@ -1,22 +1,13 @@
-"""Errors as they are stored and sent."""
+"""What an error of a step comes to: a fault that is stored and sent."""
 
 import secrets
 
 import structlog
 
-from nano.model.errors import Internal, NanoError, from_code
-from nano.model.task import Fault
+from nano.model.errors import Internal, NanoError
+from nano.model.task import Fault, fault_of
 
 _log = structlog.get_logger(__name__)
-
-
-def fault_of(error: NanoError) -> Fault:
-    return Fault(type(error).code, error.message, error.field, error.subject)
-
-
-def error_of(fault: Fault) -> NanoError:
-    """The error that a stored fault stands for, to be raised again."""
-    return from_code(fault.code, fault.message, field=fault.field, subject=fault.subject)
 
 
 def defect(error: Exception, *, task: str, step: str) -> Fault:

@@ -6,11 +6,10 @@ says when it has not. `Nano-Revision` is the cursor for whoever uses several gat
 
 import msgspec
 
-from nano import wire
 from nano.contracts.nano import v1
 from nano.model.errors import Invalid
 from nano.model.ids import TaskId
-from nano.model.task import Task
+from nano.model.task import Task, error_of
 from services.gateway import cursor, envelope
 from services.gateway.call import Call, Gateway
 from services.gateway.cursor import Book, Position
@@ -80,5 +79,5 @@ async def ended(gateway: Gateway, ref: v1.TaskRef) -> Answer:
     if task is None:
         return envelope.success(Running(ref.task), headers=headers)
     if task.error is not None:
-        raise wire.error_of(task.error)
+        raise error_of(task.error)
     return envelope.success(headers=headers)

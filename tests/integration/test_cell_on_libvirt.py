@@ -1,9 +1,6 @@
 """A whole cell on a real libvirtd: a guest from an image gets its address, obeys, and leaves nothing."""
 
-import asyncio
 import contextlib
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -15,7 +12,6 @@ from blake3 import blake3
 from nano.bindings.client import Responder
 from nano.fleet.guest_image import built_image, cache_folder
 from nano.model.action import Progress, Reported, StopInstance, StopMode
-from nano.model.errors import Unreachable
 from nano.model.image import Content
 from nano.model.instance import Power
 from nano.shelf import Shelf
@@ -39,6 +35,7 @@ from tests.support.cell import (
     delete,
     start,
 )
+from tests.support.dhcp import ResponderProcess
 from tests.support.hypervisor import BRIDGE, GIB, MIB, is_root, private_libvirtd, spec_of
 
 pytestmark = [
@@ -62,23 +59,10 @@ class Ground:
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    with private_libvirtd() as (uri, root, daemon), responder(root, daemon.pid) as socket:
-        yield Ground(uri, root, Responder(str(socket)))
-
-
-@contextlib.contextmanager
-def responder(root: Path, libvirtd_pid: int) -> Iterator[Path]:
-    """The real responder, in the network of that libvirtd."""
-    socket = root / "dhcp.sock"
-    (root / "responder.toml").write_text(
-        f'bridge = "{BRIDGE}"\nsocket = "{socket}"\nfile = "{root / "bindings.json"}"\n'
-    )
-    module = ("-m", "services.addresspool.responder", "--config", str(root / "responder.toml"))
-    with subprocess.Popen(["nsenter", "-t", str(libvirtd_pid), "-n", sys.executable, *module]) as process:
-        try:
-            yield socket
-        finally:
-            process.terminate()
+    with private_libvirtd() as (uri, root, daemon):
+        in_its_network = ("nsenter", "-t", str(daemon.pid), "-n")
+        with ResponderProcess(root, BRIDGE, in_its_network).running() as responder:
+            yield Ground(uri, root, responder.client)
 
 
 @contextlib.asynccontextmanager
@@ -107,11 +91,7 @@ def body() -> bytes:
 
 
 async def served(ground: Ground) -> list[str]:
-    async with asyncio.timeout(10):
-        while True:
-            with contextlib.suppress(Unreachable):
-                return [entry.mac for entry in await ground.responder.list()]
-            await asyncio.sleep(0.05)  # the responder's process is being started
+    return [entry.mac for entry in await ground.responder.list()]
 
 
 async def test_a_guest_from_an_image_lives_and_leaves_nothing(ground: Ground, body: bytes) -> None:

@@ -138,7 +138,9 @@ class Guest:
 class ResponderProcess:
     """The responder as systemd would start it; its log is read line by line."""
 
-    def __init__(self, folder: Path, bridge: str = "br0") -> None:
+    def __init__(self, folder: Path, bridge: str = "br0", within: tuple[str, ...] = ()) -> None:
+        """`within` is the command that runs it elsewhere, such as nsenter's."""
+        self._within = within
         self.config = folder / "responder.toml"
         self.socket = folder / "run" / "dhcp.sock"
         self.file = folder / "data" / "bindings.json"
@@ -153,7 +155,14 @@ class ResponderProcess:
 
     def spawn(self, *, notify: str = "") -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "services.addresspool.responder", "--config", str(self.config)],
+            [
+                *self._within,
+                sys.executable,
+                "-m",
+                "services.addresspool.responder",
+                "--config",
+                str(self.config),
+            ],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "NOTIFY_SOCKET": notify},

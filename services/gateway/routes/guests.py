@@ -9,7 +9,7 @@ from nano.model.ids import ImageId, InstanceId, PoolName, TemplateId
 from nano.model.image import ImageKind
 from nano.model.instance import CpuPriority, Instance, InstanceSpec, InstanceStatus, Power, Quality
 from nano.model.pool import Presence
-from nano.model.task import Task, TaskState
+from nano.model.task import Task, TaskState, error_of
 from services.gateway import envelope, writes
 from services.gateway.bodies import Count
 from services.gateway.call import Call, Route, unfinished
@@ -195,7 +195,7 @@ async def read(call: Call[None]) -> Answer:
     creation = creation_of(wanted, call.view)
     if creation is not None and creation.state is not TaskState.DONE:
         if creation.error is not None:
-            raise wire.error_of(creation.error)
+            raise error_of(creation.error)
         if creation.state.ended:
             raise Cancelled(f"the creation of guest {wanted} was cancelled", field="id", subject=wanted)
         raise unfinished(f"instance {wanted}")

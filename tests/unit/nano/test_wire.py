@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nano import wire
 from nano.contracts.nano import v1
 from nano.model import action, instance, pool, task
-from nano.model.errors import BY_CODE, Corrupt, Invalid
+from nano.model.errors import Corrupt, Invalid
 from nano.model.ids import AddressPoolName, ImageId, InstanceId, PoolName, TaskId
 from tests.support import nouns
 from tests.support.nouns import BINDING, CELL
@@ -152,11 +152,3 @@ def test_what_a_decoder_lets_through_is_refused_by_its_field(
 def test_garbage_is_an_error_that_says_so_and_nothing_else(garbage: bytes) -> None:
     with contextlib.suppress(Corrupt, Invalid):
         wire.asked_action(wire.decode(v1.BeginRequest, garbage))
-
-
-def test_an_error_comes_back_from_its_fault() -> None:
-    for code, kind in BY_CODE.items():
-        fault = task.Fault(code, "what", "field" if kind is Invalid else "", "subject")
-        raised = wire.error_of(fault)
-        assert type(raised) is kind
-        assert wire.fault_of(raised) == fault

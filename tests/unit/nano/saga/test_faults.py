@@ -1,8 +1,8 @@
 from structlog.testing import capture_logs
 
 from nano.model.errors import NoAddress
-from nano.model.task import Fault
-from nano.saga.faults import error_of, fault_from, fault_of
+from nano.model.task import Fault, error_of, fault_of
+from nano.saga.faults import fault_from
 
 
 def test_an_expected_error_keeps_its_fields() -> None:
