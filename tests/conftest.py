@@ -3,6 +3,11 @@
 import asyncio
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test asserts a time: hypothesis would, on a machine that is busy with something else.
+settings.register_profile("nano", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("nano")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,14 +11,15 @@ from nano.contracts.nano import v1
 from nano.joining import joined
 from nano.model.peers import Role
 from nano.service import now_ms, ready, run
-from services.gateway import certificate, credentials
+from nano.web import certificate
+from nano.web.server import bound, server
+from services.gateway import credentials
 from services.gateway.app import App
 from services.gateway.bell import Bell
 from services.gateway.call import Gateway, Services
 from services.gateway.config import Config, check
 from services.gateway.feed import Feed, feed_from
 from services.gateway.keyring import Keyring
-from services.gateway.server import bound, server
 from services.gateway.transfer import BulkImages
 from services.gateway.view import View
 

@@ -4,12 +4,9 @@ FastAPI finds the route of a path as it is documented; what it does not find, `p
 documented router would: another spelling, another method, or nothing that we know.
 """
 
-import asyncio
 import hashlib
-import html
 import secrets
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -19,13 +16,15 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from nano import signature
-from nano.model.errors import Internal, Invalid, NanoError, TimedOut
-from services.gateway import bodies, cursor, envelope, writes
+from nano.model.errors import Internal, NanoError
+from nano.web import bodies, envelope
+from nano.web.envelope import Answer
+from nano.web.paths import CATCH_ALL, Routes
+from nano.web.requests import NO_SNIFF, decoded_path, drained, elsewhere, read_body
+from services.gateway import cursor, writes
 from services.gateway.call import Call, Gateway, Query, Route
 from services.gateway.cursor import Book
-from services.gateway.envelope import Answer
 from services.gateway.keyring import Credential, Keyring, SignedRequest
-from services.gateway.paths import CATCH_ALL, Judgement, NotAllowed, Options, Redirect, Routes
 from services.gateway.routes import (
     address_pools,
     compute_pool_cells,
@@ -42,8 +41,6 @@ from services.gateway.routes import (
     usage,
 )
 
-BODY_S = 30.0
-"""How long a client may take over a body of JSON."""
 REPLICA_AGE = "Nano-Replica-Age"
 """Seconds for which the book behind an answer has not been heard of; only there when it is not heard now."""
 
@@ -93,8 +90,8 @@ class App:
         return api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if _decoded_path(scope) is None:
-            malformed = Response("400 malformed path\n", 400, _NO_SNIFF, envelope.TEXT)
+        if decoded_path(scope) is None:
+            malformed = Response("400 malformed path\n", 400, NO_SNIFF, envelope.TEXT)
             await malformed(scope, receive, send)
             return
         try:
@@ -110,14 +107,14 @@ class App:
 
     async def _not_found(self, request: Request, _error: Exception) -> Response:
         """No route of that path and method: as the documented router has it."""
-        path = _decoded_path(request.scope) or ""
+        path = decoded_path(request.scope) or ""
         judged = self._routes.judge(request.method, path, request.url.query)
-        return _elsewhere(judged, request.headers.get("accept", ""))
+        return elsewhere(judged, request.headers.get("accept", ""))
 
     async def _answered(self, request: Request, route: Route) -> Response:
         accept = request.headers.get("accept", "")
         try:
-            return await self._handled(request, route, _decoded_path(request.scope) or "")
+            return await self._handled(request, route, decoded_path(request.scope) or "")
         except NanoError as error:
             failure = envelope.failure(error, accept=accept)
         except ClientDisconnect:
@@ -126,13 +123,13 @@ class App:
             failure = envelope.failure(_defect(error, request), accept=accept)
         if route.is_upload:
             failure.headers["Connection"] = "close"
-            await _drained(request)
+            await drained(request)
         return _response(failure)
 
     async def _handled(self, request: Request, route: Route, path: str) -> Response:
         raw = path.encode()
         is_stream = signature.is_stream(raw)
-        body = b"" if is_stream else await _read(request)
+        body = b"" if is_stream else await read_body(request)
         credential = None if route.is_open else self._believed(request, raw, body)
         for book in route.reads:
             await self._seen(book)
@@ -189,45 +186,6 @@ class App:
         return await self._gateway.bell.until(lambda: view.has_seen(wanted), writes.HELD_S)
 
 
-def _decoded_path(scope: Scope) -> str | None:
-    """The path as it is routed and signed; None when it is not percent-encoded UTF-8."""
-    raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    try:
-        return signature.percent_decode(raw.partition(b"?")[0]).decode()
-    except ValueError:
-        return None
-
-
-async def _read(request: Request) -> bytes:
-    """The body, as long as it is no longer than any that we take."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > bodies.LIMIT_BYTES:
-                    raise Invalid("body", f"body is longer than {bodies.LIMIT_BYTES} bytes")
-    except TimeoutError:
-        raise TimedOut(f"the body did not come within {BODY_S:g} s: send it again") from None
-    return bytes(body)
-
-
-async def _drained(request: Request) -> None:
-    """Takes a little of what still comes: to close at once would cost a client its answer."""
-    left = bodies.LIMIT_BYTES
-    try:
-        async with asyncio.timeout(_DRAIN_S):
-            async for piece in request.stream():
-                left -= len(piece)
-                if left < 0:
-                    return
-    except (ClientDisconnect, TimeoutError, RuntimeError):
-        return  # gone, slow, or read to its end by the handler already
-
-
-_DRAIN_S = 1.0
-
-
 def _decoded(route: Route, body: bytes) -> Any:
     if route.body is None:
         return None
@@ -242,29 +200,3 @@ def _defect(error: Exception, request: Request) -> Internal:
     name = secrets.token_hex(6)
     _log.error("request.crashed", defect=name, method=request.method, path=request.url.path, exc_info=error)
     return Internal(f"this is a defect of ours, logged as {name}: look into the gateway's log", subject=name)
-
-
-def _elsewhere(judged: Judgement[Route], accept: str) -> Response:
-    """What the documented router says of a path that is no route as it is written."""
-    match judged:
-        case Redirect(status, location):
-            link = f'<a href="{html.escape(location)}">{HTTPStatus(status).phrase}</a>.\n\n'
-            if status != HTTPStatus.MOVED_PERMANENTLY:
-                return Response(status_code=status, headers={"Location": location})
-            return Response(link, status, {"Location": location}, "text/html; charset=utf-8")
-        case Options(allow):
-            return Response(status_code=200, headers={"Allow": allow})
-        case NotAllowed(allow):
-            return _refused(405, "Method Not Allowed\n", accept, {"Allow": allow})
-        case _:
-            return _refused(404, "404 page not found\n", accept, {})
-
-
-def _refused(status: int, text: str, accept: str, headers: dict[str, str]) -> Response:
-    if envelope.wants_problem(accept):
-        problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-        return Response(envelope.written(problem), status, headers, envelope.PROBLEM)
-    return Response(text, status, headers | _NO_SNIFF, envelope.TEXT)
-
-
-_NO_SNIFF = {"X-Content-Type-Options": "nosniff"}

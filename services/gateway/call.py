@@ -11,9 +11,9 @@ from nano import signature
 from nano.contracts.nano import v1
 from nano.model.errors import Invalid, Unreachable
 from nano.model.ids import ImageId
+from nano.web.envelope import Answer
 from services.gateway.bell import Bell
 from services.gateway.cursor import Book
-from services.gateway.envelope import Answer
 from services.gateway.keyring import Credential
 from services.gateway.view import View
 

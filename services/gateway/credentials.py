@@ -6,7 +6,7 @@ import msgspec
 import structlog
 
 from nano.model.errors import Invalid
-from services.gateway.certificate import write_private
+from nano.web.certificate import write_private
 from services.gateway.keyring import Credential, CredentialsFile, new_credential
 
 FILE = "credentials.json"

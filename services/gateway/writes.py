@@ -10,10 +10,11 @@ from nano.contracts.nano import v1
 from nano.model.errors import Invalid
 from nano.model.ids import TaskId
 from nano.model.task import Task, error_of
-from services.gateway import cursor, envelope
+from nano.web import envelope
+from nano.web.envelope import Answer
+from services.gateway import cursor
 from services.gateway.call import Call, Gateway
 from services.gateway.cursor import Book, Position
-from services.gateway.envelope import Answer
 
 HELD_S = 1.0
 TASK_S = 10.0

@@ -32,17 +32,17 @@ from nano.saga.callee import Callee
 from nano.saga.engine import Engine
 from nano.saga.targets import Target
 from nano.shelf import Shelf
+from nano.web import certificate
+from nano.web.server import bound, server
 from services.addresspool import steps as address_steps
 from services.addresspool.ledger import Ledger
 from services.addresspool.rpc import AddressPoolsRpc
-from services.gateway import certificate
 from services.gateway.app import App
 from services.gateway.bell import Bell
 from services.gateway.call import Gateway, Services
 from services.gateway.cursor import Book
 from services.gateway.feed import Feed
 from services.gateway.keyring import Credential, Keyring, new_credential
-from services.gateway.server import bound, server
 from services.gateway.view import View
 from services.imagestore import steps as image_steps
 from services.imagestore.catalog import Catalog

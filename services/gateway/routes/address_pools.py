@@ -10,10 +10,11 @@ from nano.contracts.nano import v1
 from nano.model.address import AddressPool, Lease, Provider, Range
 from nano.model.errors import Conflict, Invalid, NotFound, Unsupported
 from nano.model.ids import AddressPoolName
-from services.gateway import envelope, writes
+from nano.web import envelope
+from nano.web.envelope import Answer
+from services.gateway import writes
 from services.gateway.call import Call, Route
 from services.gateway.cursor import Book
-from services.gateway.envelope import Answer
 from services.gateway.view import View
 
 MODES = ("", "internal", "external", "both")

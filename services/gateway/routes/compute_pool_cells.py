@@ -4,10 +4,11 @@ import msgspec
 
 from nano.contracts.nano import v1
 from nano.model.pool import Cell, Presence, VirtType
-from services.gateway import envelope, writes
+from nano.web import envelope
+from nano.web.envelope import Answer
+from services.gateway import writes
 from services.gateway.call import Call, Route
 from services.gateway.cursor import Book
-from services.gateway.envelope import Answer
 
 
 class CellInfo(msgspec.Struct, omit_defaults=True):

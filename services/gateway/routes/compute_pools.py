@@ -7,10 +7,11 @@ from nano.contracts.nano import v1
 from nano.model.errors import Exists, Invalid, NotFound, Unsupported
 from nano.model.ids import AddressPoolName, PoolName
 from nano.model.pool import Pool
-from services.gateway import envelope, writes
+from nano.web import envelope
+from nano.web.envelope import Answer
+from services.gateway import writes
 from services.gateway.call import Call, Route
 from services.gateway.cursor import Book
-from services.gateway.envelope import Answer
 from services.gateway.view import View
 
 

@@ -9,13 +9,14 @@ from starlette.responses import Response
 
 from nano.model.errors import Busy, Conflict, Unsupported
 from nano.model.image import Content, Image, ImageKind
-from services.gateway import envelope, ranges
+from nano.web import envelope
+from nano.web.envelope import Answer
+from nano.web.streamed import Streamed
+from services.gateway import ranges
 from services.gateway.call import Call, Route
-from services.gateway.envelope import Answer
 from services.gateway.ranges import Span
 from services.gateway.routes import images
 from services.gateway.routes.images import READS, IdResult, ImageCreate, ImageItem, ImageModify
-from services.gateway.streamed import Streamed
 
 KIND = ImageKind.DISK
 

@@ -16,11 +16,11 @@ from starlette.responses import Response
 
 from nano import codec
 from nano.model.errors import Exhausted
+from nano.web.streamed import Streamed
 from services.gateway import cursor
 from services.gateway.call import Call, Gateway, Route
 from services.gateway.cursor import Book
 from services.gateway.ring import REREAD, Event, Reader
-from services.gateway.streamed import Streamed
 
 MEDIA_TYPE = "text/event-stream"
 ALIVE_S = 15.0

@@ -6,10 +6,10 @@ import msgspec
 
 from nano.model.errors import Invalid
 from nano.model.instance import Instance, Power
-from services.gateway import envelope
+from nano.web import envelope
+from nano.web.envelope import Answer
 from services.gateway.call import Call, Route
 from services.gateway.cursor import Book
-from services.gateway.envelope import Answer
 from services.gateway.routes.compute_pool_cells import host_of
 from services.gateway.routes.guests import Guest, shown
 from services.gateway.view import View

@@ -10,11 +10,12 @@ from nano.model.image import ImageKind
 from nano.model.instance import CpuPriority, Instance, InstanceSpec, InstanceStatus, Power, Quality
 from nano.model.pool import Presence
 from nano.model.task import Task, TaskState, error_of
-from services.gateway import envelope, writes
-from services.gateway.bodies import Count
+from nano.web import envelope
+from nano.web.bodies import Count
+from nano.web.envelope import Answer, local_time
+from services.gateway import writes
 from services.gateway.call import Call, Route, unfinished
 from services.gateway.cursor import Book
-from services.gateway.envelope import Answer, local_time
 from services.gateway.routes.compute_pool_cells import host_of
 from services.gateway.routes.images import IdResult
 from services.gateway.view import View

@@ -15,10 +15,11 @@ from nano.contracts.nano import v1
 from nano.model.errors import Busy, Cancelled, NotFound, TimedOut, Unsupported
 from nano.model.ids import ImageId
 from nano.model.image import Image, ImageKind
-from services.gateway import envelope, writes
+from nano.web import envelope
+from nano.web.envelope import Answer, local_time
+from services.gateway import writes
 from services.gateway.call import Call
 from services.gateway.cursor import Book
-from services.gateway.envelope import Answer, local_time
 from services.gateway.multipart import image_bytes
 from services.gateway.view import View
 

@@ -6,10 +6,11 @@ from nano.contracts.nano import v1
 from nano.model.action import StopMode
 from nano.model.errors import Unsupported
 from nano.model.instance import InstanceStatus, Power
-from services.gateway import envelope, writes
+from nano.web import envelope
+from nano.web.envelope import Answer
+from services.gateway import writes
 from services.gateway.call import Call, Route
 from services.gateway.cursor import Book
-from services.gateway.envelope import Answer
 from services.gateway.routes.guests import AddressSet, QoS, shown
 
 

@@ -3,9 +3,9 @@
 import msgspec
 
 from nano.model.image import ImageKind
-from services.gateway import envelope
+from nano.web import envelope
+from nano.web.envelope import Answer
 from services.gateway.call import Call, Route
-from services.gateway.envelope import Answer
 from services.gateway.routes import images
 from services.gateway.routes.images import READS, IdResult, ImageCreate, ImageItem, ImageModify
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from services.gateway import envelope
+from nano.web import envelope
+from nano.web.envelope import Answer
 from services.gateway.call import Call, Handler, Route
-from services.gateway.envelope import Answer
 
 _NAMES = re.compile(r"\{(\w+)\}")
 _REF = "#/components/schemas/{name}"

@@ -6,10 +6,11 @@ from nano.contracts.nano import v1
 from nano.model.errors import Invalid, NotFound
 from nano.model.ids import TaskId
 from nano.model.task import Task, TaskState
-from services.gateway import envelope, writes
+from nano.web import envelope
+from nano.web.envelope import Answer
+from services.gateway import writes
 from services.gateway.call import Call, Route
 from services.gateway.cursor import Book
-from services.gateway.envelope import Answer
 
 DEFAULT_LIMIT = 50
 LIMIT = 1000

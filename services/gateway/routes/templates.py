@@ -4,10 +4,10 @@ import msgspec
 
 from nano.model.errors import NotFound
 from nano.model.ids import TemplateId
-from services.gateway import envelope
+from nano.web import envelope
+from nano.web.envelope import Answer, local_time
 from services.gateway.call import Call, Route
 from services.gateway.cursor import Book
-from services.gateway.envelope import Answer, local_time
 
 
 class TemplateSummary(msgspec.Struct):

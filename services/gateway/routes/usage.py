@@ -10,10 +10,10 @@ import msgspec
 from nano.model.ids import CellId
 from nano.model.instance import Instance, Power
 from nano.model.pool import Cell, Presence
-from services.gateway import envelope
+from nano.web import envelope
+from nano.web.envelope import Answer, local_time
 from services.gateway.call import Call, Route
 from services.gateway.cursor import Book
-from services.gateway.envelope import Answer, local_time
 from services.gateway.routes.compute_pool_cells import host_of
 from services.gateway.view import View
 

@@ -10,7 +10,8 @@ import pytest
 import structlog
 
 from nano import signature
-from services.gateway import app, cursor
+from nano.web import requests
+from services.gateway import cursor
 from services.gateway.cursor import Book, Position
 from tests.support.zone import zone
 
@@ -196,7 +197,7 @@ async def test_a_malformed_body_is_refused_with_the_envelope(tmp_path: Path, bod
 async def test_a_body_that_does_not_come_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "BODY_S", 0.1)
+    monkeypatch.setattr(requests, "BODY_S", 0.1)
 
     async def slow() -> AsyncIterator[bytes]:
         yield b"{"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nano.model.errors import Unreachable
-from services.gateway.streamed import Streamed
+from nano.web.streamed import Streamed
 
 
 class Client:

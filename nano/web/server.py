@@ -7,10 +7,10 @@ import ssl
 from collections.abc import Iterator
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nano.model.errors import Conflict
-from services.gateway.app import App
 
 BACKLOG = 512
 CONNECTIONS = 2000
@@ -99,7 +99,7 @@ def bound(address: str, port: int) -> socket.socket:
     return listener
 
 
-def server(app: App, tls: ssl.SSLContext | None) -> Server:
+def server(app: ASGIApp, tls: ssl.SSLContext | None) -> Server:
     """HTTP/1.1 without access log, lifespan and websockets."""
     config = uvicorn.Config(
         app,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nano.model.errors import Invalid
-from services.gateway.bodies import Count, decode
+from nano.web.bodies import Count, decode
 
 
 class Limits(msgspec.Struct, kw_only=True):

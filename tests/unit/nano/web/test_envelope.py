@@ -5,7 +5,7 @@ import json
 import pytest
 
 from nano.model import errors
-from services.gateway import envelope
+from nano.web import envelope
 
 
 def test_a_result_is_written_as_documented() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.paths import Found, Missing, NotAllowed, Options, Redirect, Routes
+from nano.web.paths import Found, Missing, NotAllowed, Options, Redirect, Routes
 
 API = "/api/v1"
 ROUTES = Routes(

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from nano.model.errors import Conflict
-from services.gateway import server as module
-from services.gateway.server import bound, server
+from nano.web import server as module
+from nano.web.server import bound, server
 
 
 def test_a_port_that_somebody_has_is_refused_with_advice() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from services.gateway import certificate
+from nano.web import certificate
 
 
 def test_a_pair_is_made_once_and_kept(tmp_path: Path) -> None:
