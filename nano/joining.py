@@ -13,7 +13,7 @@ from nano.fabric.enrolment import enrol, renewals
 from nano.fabric.fabric import Fabric, FabricConfig
 from nano.fabric.identity import Identity
 from nano.model.peers import Role
-from nano.service import FabricSettings
+from nano.service import FabricSettings, waiting
 
 PORTS = {
     Role.SCHEDULER: 5600,
@@ -38,7 +38,8 @@ async def joined(
     Waits for the scheduler when there is no valid certificate yet; `Cancelled` once `stopping` is set.
     """
     enrolment = Path(settings.enrolment)
-    identity = await enrol(enrolment, role, id, folder, stopping=stopping)
+    with waiting(f"the scheduler's enrolment socket {enrolment}"):
+        identity = await enrol(enrolment, role, id, folder, stopping=stopping)
     async with Fabric.join(fabric_config(settings, role), identity) as fabric, asyncio.TaskGroup() as jobs:
         renewing = jobs.create_task(_renew(fabric, enrolment, identity), name="renewals")
         yield fabric

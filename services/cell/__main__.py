@@ -11,7 +11,7 @@ import structlog
 from nano.bindings.client import Responder
 from nano.joining import joined
 from nano.model.peers import Role
-from nano.service import now_ms, ready, run
+from nano.service import now_ms, ready, run, waiting
 from nano.shelf import Shelf
 from nano.steps import STEP_ROLES, StepsRpc
 from services.cell.bindings import Bindings
@@ -60,8 +60,9 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
     name = cell_id(config, _bridge_mac(config.bridge), socket.gethostname())
     async with AsyncExitStack() as up:
         shelf = await up.enter_async_context(Shelf.open(data / "shelf", Host))
-        hypervisor = await up.enter_async_context(_hypervisor(config, shelf.book, data))
-        capabilities = await hypervisor.probe()
+        with waiting(f"libvirt at {config.libvirt_uri}"):
+            hypervisor = await up.enter_async_context(_hypervisor(config, shelf.book, data))
+            capabilities = await hypervisor.probe()
         structlog.get_logger().info("cell.probed", cell=name, virt_type=str(capabilities.virt_type))
         volumes: VolumeMaker = SimVolumes() if simulated else QemuImages()
         images = StoredImages()

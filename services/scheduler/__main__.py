@@ -58,7 +58,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         ):
             up.callback(jobs.create_task(job, name=name).cancel)
         fabric.serve([SchedulerRpc(shelf, engine, samples, now_ms)], ROLES)
-        ready()
+        ready(f"serves the zone {authority.zone.name}, {authority.zone.id}")
         await stopping.wait()
 
 
