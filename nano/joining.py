@@ -39,9 +39,11 @@ async def joined(
     """
     enrolment = Path(settings.enrolment)
     with waiting(f"the scheduler's enrolment socket {enrolment}"):
-        identity = await enrol(enrolment, role, id, folder, stopping=stopping)
+        identity = await enrol(
+            enrolment, role, id, folder, scheduler_user=settings.enrolment_user, stopping=stopping
+        )
     async with Fabric.join(fabric_config(settings, role), identity) as fabric, asyncio.TaskGroup() as jobs:
-        renewing = jobs.create_task(_renew(fabric, enrolment, identity), name="renewals")
+        renewing = jobs.create_task(_renew(fabric, settings, identity), name="renewals")
         yield fabric
         renewing.cancel()
 
@@ -60,6 +62,7 @@ def fabric_config(settings: FabricSettings, role: Role) -> FabricConfig:
     )
 
 
-async def _renew(fabric: Fabric, enrolment: Path, identity: Identity) -> None:
-    async for renewed in renewals(enrolment, identity):
+async def _renew(fabric: Fabric, settings: FabricSettings, identity: Identity) -> None:
+    user = settings.enrolment_user
+    async for renewed in renewals(Path(settings.enrolment), identity, scheduler_user=user):
         fabric.renewed(renewed)

@@ -51,6 +51,8 @@ class FabricSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     discovery: Discovery = Discovery()
     enrolment: str = "/run/nano/enrolment.sock"
     """The scheduler's socket on this host, by which local services get their certificates."""
+    enrolment_user: str = ""
+    """Who listens there, where that is neither root nor this service's own user."""
 
 
 class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -37,12 +37,16 @@ FRAMES_A_TURN = 64
 
 @dataclass(frozen=True)
 class Config:
-    """Three lines of TOML; read without msgspec, which alone would add half to our memory."""
+    """A few lines of TOML; read without msgspec, which alone would add half to our memory."""
 
     bridge: str = "br0"
     """The bridge that this host's guests are plugged into. It may appear later, go, and come back."""
     socket: str = "/run/nano/dhcp.sock"
     """Where the cell asks."""
+    cell_user: str = ""
+    """Who may ask there beside root and our own user; empty: nobody."""
+    cell_group: str = ""
+    """The group that may open the socket, which we must be in; empty: nobody else may."""
     file: str = "/var/lib/nano/dhcp/bindings.json"
     """What is served; kept over restarts."""
 
@@ -75,7 +79,15 @@ class Responder:
         with ExitStack() as opened:
             self._bindings = opened.enter_context(closing(Bindings(Path(config.file))))
             self._control = opened.enter_context(
-                closing(Control(Path(config.socket), selector, self._answer))
+                closing(
+                    Control(
+                        Path(config.socket),
+                        selector,
+                        self._answer,
+                        cell_user=config.cell_user,
+                        cell_group=config.cell_group,
+                    )
+                )
             )
             self._links = opened.enter_context(closing(LinkNews()))
             selector.register(self._links, selectors.EVENT_READ, self._look_at_links)

@@ -67,7 +67,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         volumes: VolumeMaker = SimVolumes() if simulated else QemuImages()
         images = StoredImages()
         disks = Disks(data / "storage", volumes, images)
-        responder = None if simulated else Responder(config.responder)
+        responder = None if simulated else Responder(config.responder, user=config.responder_user)
         bindings = Bindings(responder, shelf.book.bound())
         callee = await up.enter_async_context(
             live(shelf, hypervisor, disks, bindings, boot=_boot_id(), now_ms=now_ms)

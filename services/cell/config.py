@@ -35,6 +35,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the instances' cards are plugged in. Give it a MAC of its own: it names the cell."""
     responder: str = "/run/nano/dhcp.sock"
     """The socket of this host's DHCP responder; empty on a pretended host, where nobody asks for a lease."""
+    responder_user: str = ""
+    """Who listens there, where that is neither root nor the cell's own user."""
     paths: Paths = Paths(data="/var/lib/nano/cell")
     fabric: FabricSettings = FabricSettings(port=5604)
 

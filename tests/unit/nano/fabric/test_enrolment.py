@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nano.fabric.authority import Authority
-from nano.fabric.enrolment import ENROLLED, Grant, Refusal, Request, answer, decode_request
+from nano.fabric.enrolment import ENROLLED, Admission, Grant, Refusal, Request, answer, decode_request
 from nano.fabric.identity import Usage, verify_issued, verify_peer
 from nano.model.errors import Invalid
 from nano.model.peers import Peer, Role
@@ -33,7 +33,7 @@ def zone(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def said(zone: Authority, line: bytes) -> Grant | Refusal:
-    answered = answer(zone, line, NOW)
+    answered = answer(zone, line, NOW, 0, Admission())
     assert answered.count(b"\n") == 1
     assert answered.endswith(b"\n")
     return msgspec.json.decode(answered, type=Grant | Refusal)
