@@ -51,10 +51,19 @@ def share(path: Path, group: str, *, field: str) -> None:
     if not group:
         path.chmod(0o600)
         return
+    gid = gid_of(group, field=field)
     try:
-        os.chown(path, -1, grp.getgrnam(group).gr_gid)
-    except (KeyError, PermissionError) as error:
+        os.chown(path, -1, gid)
+    except PermissionError as error:
         raise Invalid(
-            field, f"{path} cannot be given to the group {group!r}: create it, and put this service in it"
+            field, f"{path} cannot be given to the group {group!r}: put the user of this service in it"
         ) from error
     path.chmod(0o660)
+
+
+def gid_of(group: str, *, field: str) -> int:
+    """The number of a group of this host; `Invalid` for `field` when there is none of that name."""
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise Invalid(field, f"{field} names the group {group!r}, which this host does not have") from None
