@@ -79,7 +79,9 @@ class LibvirtSettings:
     storage: Path
     """The folder of the volumes: its file system's size is the host's."""
     consoles: Path
-    """A folder for what the guests write on their serial ports; QEMU writes there."""
+    """A folder for what the guests write on their serial ports; libvirt's log daemon writes there."""
+    own_volumes: bool = False
+    """QEMU gets at the volumes by their group: libvirt shall not hand them to its user."""
     start_patience_s: float = 20.0
     """How long libvirtd may take to appear when the cell starts."""
     settle_s: float = 10.0
@@ -134,7 +136,13 @@ class LibvirtHypervisor:
             await self.probe()
         assert self._capabilities is not None  # noqa: S101 - probe sets it
         log = self._console_log(machine.instance)
-        xml = domain_xml(machine, self._capabilities, bridge=self._settings.bridge, console_log=log)
+        xml = domain_xml(
+            machine,
+            self._capabilities,
+            bridge=self._settings.bridge,
+            console_log=log,
+            own_volumes=self._settings.own_volumes,
+        )
         mark = self._event_number
         found = await self._link.query.call(
             lambda connection: _define(connection, xml),

@@ -51,7 +51,8 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         serving = server(App(gateway, Keyring(keys)), tls)
         answering = jobs.create_task(serving.serve([listener]), name="rest")
         await serving.up.wait()
-        ready()
+        scheme = "http" if tls is None else "https"
+        ready(f"answers REST at {scheme}://{config.listen}:{config.port}/api/v1/")
         await stopping.wait()
         gateway.is_stopping = True
         gateway.bell.ring()  # event streams end now
