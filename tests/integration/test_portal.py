@@ -272,8 +272,7 @@ async def test_live_ends_with_its_session(desk: Desk) -> None:
         await until(live, "hello")
         await ann.data("DELETE", "/session/")
         async with asyncio.timeout(20):
-            async for _ in live:
-                pass
+            await live.wait_closed()
         assert live.close_code == 4401
 
 
