@@ -3,13 +3,14 @@ browser."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
 
 from nano.model.ids import TaskId
 from services.portal.sessions import LIFE_S
@@ -226,12 +227,16 @@ async def test_an_image_passes_both_ways_piece_by_piece(desk: Desk) -> None:
 # ------------------------------------------------------------------ live
 
 
-def socket(desk: Desk, browser: Browser, path: str, **headers: str) -> Any:
+def socket(
+    desk: Desk, browser: Browser, path: str, subprotocols: Sequence[Subprotocol] = (), **headers: str
+) -> Any:
+    """A websocket of a browser: its cookies go with it."""
     cookies = "; ".join(f"{name}={value}" for name, value in browser.client.cookies.items())
     return connect(
         desk.url.replace("https", "wss") + "/api/v1" + path,
         ssl=desk.trust,
         additional_headers={"cookie": cookies} | headers,
+        subprotocols=subprotocols or None,
         proxy=None,
     )
 
@@ -294,7 +299,7 @@ async def test_live_needs_a_session_and_our_own_page(desk: Desk) -> None:
         (ann, {"origin": "https://evil.example.org", "accept": "application/problem+json"}, 403),
     ):
         with pytest.raises(InvalidStatus) as refused:
-            async with socket(desk, browser, "/live/", **headers):
+            async with socket(desk, browser, "/live/", (), **headers):
                 pass
         assert refused.value.response.status_code == status
 
