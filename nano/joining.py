@@ -13,7 +13,7 @@ from nano.fabric.enrolment import enrol, renewals
 from nano.fabric.fabric import Fabric, FabricConfig
 from nano.fabric.identity import Identity
 from nano.model.peers import Role
-from nano.service import FabricSettings
+from nano.service import FabricSettings, waiting
 
 PORTS = {
     Role.SCHEDULER: 5600,
@@ -38,9 +38,12 @@ async def joined(
     Waits for the scheduler when there is no valid certificate yet; `Cancelled` once `stopping` is set.
     """
     enrolment = Path(settings.enrolment)
-    identity = await enrol(enrolment, role, id, folder, stopping=stopping)
+    with waiting(f"the scheduler's enrolment socket {enrolment}"):
+        identity = await enrol(
+            enrolment, role, id, folder, scheduler_user=settings.enrolment_user, stopping=stopping
+        )
     async with Fabric.join(fabric_config(settings, role), identity) as fabric, asyncio.TaskGroup() as jobs:
-        renewing = jobs.create_task(_renew(fabric, enrolment, identity), name="renewals")
+        renewing = jobs.create_task(_renew(fabric, settings, identity), name="renewals")
         yield fabric
         renewing.cancel()
 
@@ -59,6 +62,7 @@ def fabric_config(settings: FabricSettings, role: Role) -> FabricConfig:
     )
 
 
-async def _renew(fabric: Fabric, enrolment: Path, identity: Identity) -> None:
-    async for renewed in renewals(enrolment, identity):
+async def _renew(fabric: Fabric, settings: FabricSettings, identity: Identity) -> None:
+    user = settings.enrolment_user
+    async for renewed in renewals(Path(settings.enrolment), identity, scheduler_user=user):
         fabric.renewed(renewed)

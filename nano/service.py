@@ -2,9 +2,8 @@
 
     python -m services.addresspool --config config/addresspool.toml
 
-A service's `__main__` names its configuration and its `serve`; all else is here. systemd's notification
-protocol (sd_notify(3)) is spoken to whoever set NOTIFY_SOCKET, so that a supervisor of ours and systemd hear
-the same words.
+A service's `__main__` names its configuration and its `serve`; all else is here. What the supervisor is told
+is in `nano.notify`: that the service waits, is ready, turns its event loop, stops, or why it failed.
 """
 
 import argparse
@@ -13,20 +12,22 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
+from nano import notify
 from nano.model.errors import Cancelled, Invalid, NanoError
 
 C = TypeVar("C", bound=msgspec.Struct)
 Serve = Callable[[C, asyncio.Event], Awaitable[None]]
+
+_MORE_TIME_EVERY_S = notify.EXTENSION_S / 3
 
 
 class Discovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,6 +51,8 @@ class FabricSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     discovery: Discovery = Discovery()
     enrolment: str = "/run/nano/enrolment.sock"
     """The scheduler's socket on this host, by which local services get their certificates."""
+    enrolment_user: str = ""
+    """Who listens there, where that is neither root nor this service's own user."""
 
 
 class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,8 +99,10 @@ def _failed(failure: BaseException) -> None:
     """An expected failure in one line; a defect with its traceback."""
     log = structlog.get_logger()
     if isinstance(failure, NanoError):
+        notify.failed(failure.message)
         log.error("service.failed", code=failure.code, error=failure.message)
     else:
+        notify.failed(repr(failure))
         log.error("service.crashed", error=repr(failure), exc_info=failure)
 
 
@@ -105,12 +110,26 @@ async def _until_stopped(config: C, serve: Serve[C]) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, _stop, stopping)
+    _feed(notify.Watchdog(os.environ, os.getpid()))
     try:
         await serve(config, stopping)
     except Cancelled:
         if not stopping.is_set():  # else it gave up what it still waited for, as it was asked to
             raise
+
+
+def _stop(stopping: asyncio.Event) -> None:
+    notify.stopping()
+    stopping.set()
+
+
+def _feed(watchdog: notify.Watchdog) -> None:
+    """Fed by the event loop for as long as that turns: one that is stuck is killed and started anew."""
+    loop = asyncio.get_running_loop()
+    pause_s = watchdog.feed(loop.time())
+    if pause_s is not None:
+        loop.call_later(pause_s, _feed, watchdog)
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
@@ -121,23 +140,30 @@ def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
     ]
 
 
-def ready(status: str = "") -> None:
-    """Tells the supervisor that the service answers now."""
-    notify(f"READY=1\nSTATUS={status}")
+def ready(status: str) -> None:
+    """Tells the supervisor that the service answers now; a person reads `status` in `systemctl status`."""
+    notify.ready(status)
 
 
-def notify(text: str) -> None:
-    """Sends one sd_notify(3) datagram; without a supervisor it does nothing."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with (
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
-        contextlib.suppress(
-            ConnectionRefusedError, FileNotFoundError
-        ),  # a supervisor that is gone needs none
-    ):
-        sender.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """While entered, the supervisor is told what the start waits for, and is asked for more time.
+
+    The event loop asks, so that a start which is stuck is still shot when its time is up.
+    """
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def ask() -> None:
+        nonlocal timer
+        notify.starting(what)
+        timer = loop.call_later(_MORE_TIME_EVERY_S, ask)
+
+    ask()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def configure_logging(name: str) -> None:

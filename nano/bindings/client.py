@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from nano.bindings.messages import Ask, Bind, Entry, List, Replace, Unbind, Watch, decode_answer, encode_ask
+from nano.local_users import is_trusted, other_uid, user_text
 from nano.model.address import Binding
-from nano.model.errors import TimedOut, Unreachable
+from nano.model.errors import TimedOut, Unreachable, Untrusted
 
 LONGEST_LINE_BYTES = 16 * 2**20
 """Some thirty thousand entries: far beyond what one host runs."""
@@ -21,9 +22,11 @@ class Responder:
     What was answered is durable there.
     """
 
-    def __init__(self, socket_path: str, answer_s: float = ANSWER_S) -> None:
+    def __init__(self, socket_path: str, answer_s: float = ANSWER_S, *, user: str = "") -> None:
+        """`user` may listen there as well as root and our own user."""
         self._socket_path = socket_path
         self._answer_s = answer_s
+        self._user = user
 
     async def bind(self, mac: str, binding: Binding, hostname: str = "") -> None:
         """Have the guest with this MAC served; again with the same binding changes nothing."""
@@ -69,6 +72,13 @@ class Responder:
         except OSError as error:
             raise self._absent(error.strerror or "cannot connect") from None
         try:
+            uid = other_uid(questions.get_extra_info("socket"))
+            if not is_trusted(uid, self._user):
+                raise Untrusted(
+                    f"{self._socket_path} is served by a stranger, {user_text(uid)}: look who made it, or "
+                    "set responder_user",
+                    subject=self._socket_path,
+                )
             questions.write(encode_ask(ask))
             yield lines
         finally:

@@ -1,4 +1,7 @@
-"""How a service on the scheduler's own host gets its certificate: by a UNIX socket that only root can open.
+"""How a service on the scheduler's own host gets its certificate: by a UNIX socket of that host.
+
+Root and the scheduler's own user may enrol as any role; another user only as the one role that the
+scheduler's configuration gives to him (docs/decisions/0013).
 
 One connection, one line of JSON each way. The client sends role, id and a signing request; the scheduler's
 authority answers with the certificate, its own certificate and the zone, or with an error that names the
@@ -11,7 +14,8 @@ import errno
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +30,8 @@ from cryptography.hazmat.primitives import serialization
 from nano.fabric.authority import Authority
 from nano.fabric.identity import Identity
 from nano.fabric.identity_folder import IdentityFolder
-from nano.fabric.local_socket import check_path, listen, may_open, other_uid, read_line
+from nano.fabric.local_socket import check_path, listen, read_line
+from nano.local_users import is_trusted, other_uid, uid_of, user_text
 from nano.model import names
 from nano.model.errors import (
     Cancelled,
@@ -85,6 +90,31 @@ class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
 _ANSWER: msgspec.json.Decoder[Grant | Refusal] = msgspec.json.Decoder(Grant | Refusal)
 
 
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Which users of this host may enrol, beside root and the scheduler's own."""
+
+    users: Mapping[Role, str] = field(default_factory=dict)
+    """The one user who may enrol as each role."""
+    group: str = ""
+    """The group that may open the socket; none: nobody else may."""
+
+    def check(self, uid: int, role: Role) -> None:
+        """`Forbidden` names user and role, and what to set."""
+        if is_trusted(uid, self.users.get(role, "")):
+            return
+        owner = f"it is for {self.users[role]}" if role in self.users else "no user is set for it"
+        raise Forbidden(
+            f"{user_text(uid)} may not enrol as {role}: {owner} in [enrolment.users] of the scheduler's "
+            "configuration",
+            field="role",
+        )
+
+    def knows(self, uid: int) -> bool:
+        """Whether `uid` may enrol as anything."""
+        return is_trusted(uid) or uid in {uid_of(user) for user in self.users.values()}
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -99,14 +129,15 @@ def decode_request(line: bytes) -> Request:
         raise Invalid(field, f"the enrolment request cannot be read: {error}") from error
 
 
-def answer(authority: Authority, line: bytes, now: datetime) -> bytes:
-    """The line that answers `line`; whatever is in it, an answer comes back."""
+def answer(authority: Authority, line: bytes, now: datetime, uid: int, admission: Admission) -> bytes:
+    """The line that answers `line`, said by `uid`; whatever is in it, an answer comes back."""
     try:
         request = decode_request(line)
         peer = _peer_of(request)
+        admission.check(uid, peer.role)
         certificate = authority.issue(_signing_request(request.csr), peer, now)
     except NanoError as error:
-        structlog.get_logger().warning("enrolment.refused", field=error.field, error=error.message)
+        structlog.get_logger().warning("enrolment.refused", uid=uid, field=error.field, error=error.message)
         return msgspec.json.encode(Refusal(error.code, error.message, error.field)) + b"\n"
     structlog.get_logger().info(
         "enrolment.granted", peer=str(peer), until=str(certificate.not_valid_after_utc)
@@ -118,15 +149,22 @@ def answer(authority: Authority, line: bytes, now: datetime) -> bytes:
 class EnrolmentServer:
     """Lets in the services of this host for as long as its context is open."""
 
-    def __init__(self, authority: Authority, socket_path: Path, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        authority: Authority,
+        socket_path: Path,
+        clock: Clock = utc_now,
+        admission: Admission | None = None,
+    ) -> None:
         self._authority = authority
         self._path = socket_path
         self._clock = clock
+        self._admission = admission or Admission()
         self._jobs = asyncio.TaskGroup()
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def __aenter__(self) -> Self:
-        self._listener = listen(self._path, field="enrolment")
+        self._listener = listen(self._path, field="enrolment", group=self._admission.group)
         self._inode = self._path.stat().st_ino
         await self._jobs.__aenter__()
         self._accepting = self._jobs.create_task(self._accept(), name="enrolment")
@@ -175,11 +213,15 @@ class EnrolmentServer:
         connection.setblocking(False)
         line = await read_line(connection)  # also a stranger's: closed over unread bytes, the answer is lost
         uid = other_uid(connection)
-        if not may_open(uid):
+        if not self._admission.knows(uid):
             structlog.get_logger().warning("enrolment.stranger", uid=uid)
-            refusal = Refusal(Forbidden.code, f"user {uid} may not enrol: run the service as root")
+            refusal = Refusal(
+                Forbidden.code,
+                f"{user_text(uid)} may not enrol: run the service as root, or name its user in "
+                "[enrolment.users] of the scheduler's configuration",
+            )
             return msgspec.json.encode(refusal) + b"\n"
-        return answer(self._authority, line, self._clock())
+        return answer(self._authority, line, self._clock(), uid, self._admission)
 
 
 async def enrol(
@@ -188,16 +230,17 @@ async def enrol(
     id: str,  # noqa: A002 - the word of Identity
     folder: Path,
     *,
+    scheduler_user: str = "",
     clock: Clock = utc_now,
     stopping: asyncio.Event | None = None,
 ) -> Identity:
     """The identity kept in `folder`, fresh from the scheduler if that is there now, else as it was.
 
-    With nothing valid in the folder it waits for the scheduler, in whatever order the services start;
-    `Cancelled` once `stopping` is set. `Forbidden`, `Invalid`, `Untrusted`: the scheduler refused, or is a
-    stranger.
+    `scheduler_user` may listen on the socket as well as root and our own user. With nothing valid in the
+    folder it waits for the scheduler, in whatever order the services start; `Cancelled` once `stopping` is
+    set. `Forbidden`, `Invalid`, `Untrusted`: the scheduler refused, or is a stranger.
     """
-    client = _Client(socket_path, Peer(role, names.plain("id", id)), folder)
+    client = _Client(socket_path, Peer(role, names.plain("id", id)), folder, scheduler_user)
     kept = client.folder.kept(clock())
     if kept is None:
         grant = await client.ask_until_answered(_STARTING_PAUSE_S, stopping or asyncio.Event())
@@ -210,14 +253,14 @@ async def enrol(
 
 
 async def renewals(
-    socket_path: Path, identity: Identity, *, clock: Clock = utc_now
+    socket_path: Path, identity: Identity, *, scheduler_user: str = "", clock: Clock = utc_now
 ) -> AsyncIterator[Identity]:
     """Yields `identity` again with a new certificate, each time from a day before the old one's end.
 
     Key and files keep their names. `Stale` when the scheduler is of another zone than the identity, which is
     looked at once at the start and at each renewal: the zone was made anew; start again to enrol in that.
     """
-    client = _Client(socket_path, identity.peer, identity.certificate_file.parent)
+    client = _Client(socket_path, identity.peer, identity.certificate_file.parent, scheduler_user)
     never = asyncio.Event()
     while True:
         grant = await client.ask_until_answered(_RUNNING_PAUSE_S, never)
@@ -238,8 +281,9 @@ async def renewals(
 class _Client:
     """One service's side of enrolment: its folder, and its questions to the scheduler."""
 
-    def __init__(self, socket_path: Path, peer: Peer, folder: Path) -> None:
+    def __init__(self, socket_path: Path, peer: Peer, folder: Path, scheduler_user: str) -> None:
         self._path = socket_path
+        self._scheduler_user = scheduler_user
         self._peer = peer
         self.folder = IdentityFolder(folder, peer)
 
@@ -274,12 +318,18 @@ class _Client:
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     await loop.sock_connect(connection, os.fspath(self._path))
-                    if not may_open(other_uid(connection)):
-                        raise Untrusted(f"{self._path} is served by a stranger: look who made it")
+                    if not is_trusted(uid := other_uid(connection), self._scheduler_user):
+                        raise Untrusted(
+                            f"{self._path} is served by a stranger, {user_text(uid)}: look who made it, or "
+                            "name the scheduler's user as fabric.enrolment_user"
+                        )
                     await loop.sock_sendall(connection, line)
                     said = await read_line(connection)
             except PermissionError as error:
-                raise Forbidden(f"{self._path} may not be opened: run the service as root") from error
+                raise Forbidden(
+                    f"{self._path} may not be opened: run the service as root, or put its user into the "
+                    "scheduler's enrolment group"
+                ) from error
             except (OSError, TimeoutError) as error:
                 raise Unreachable(f"no scheduler answers at {self._path}: {error or 'too slow'}") from error
         return _granted(said)

@@ -1,30 +1,24 @@
-"""A UNIX socket of this host that only root, and the user who made it, can open.
+"""A UNIX socket of this host that only root, the user who made it, and a group that he names can open.
 
-The mode of the socket, that of its folder and SO_PEERCRED (unix(7)) say so, each by itself. The socket
-appears by a rename and is ready when it does; one that a killed process left behind is replaced.
+The mode of the socket, that of its folder and SO_PEERCRED (`nano.local_users`) say so, each by itself. The
+socket appears by a rename and is ready when it does; one that a killed process left behind is replaced.
 """
 
 import asyncio
 import os
 import socket
-import struct
 from pathlib import Path
 
+from nano.local_users import is_trusted, share
 from nano.model.errors import Invalid
 
 LINE_LIMIT_BYTES = 16 * 1024
 """Far above any honest line (about 1.5 KiB), far below what hurts."""
 
 _PATH_LIMIT_BYTES = 106  # unix(7): 108 with the closing zero, and one for the draft's name
-_CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 
-def may_open(uid: int) -> bool:
-    """Whether `uid`, who owns a file or the other end of a socket, is root or this process's own user."""
-    return uid in {0, os.geteuid()}
-
-
-def listen(path: Path, *, field: str) -> socket.socket:
+def listen(path: Path, *, field: str, group: str = "") -> socket.socket:
     """A listening socket at `path`, in place of a dead one; `Invalid` for `field` if it is not safe there."""
     check_path(path, field=field)
     _check_folder(path.parent, field)
@@ -33,7 +27,7 @@ def listen(path: Path, *, field: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
         listener.bind(os.fspath(draft))
-        draft.chmod(0o600)
+        share(draft, group, field=field)
         listener.listen()
         draft.replace(path)
     except BaseException:
@@ -50,17 +44,12 @@ def check_path(path: Path, *, field: str) -> None:
 def _check_folder(folder: Path, field: str) -> None:
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     found = folder.stat()
-    if not may_open(found.st_uid) or found.st_mode & 0o022:
+    if not is_trusted(found.st_uid) or found.st_mode & 0o022:
         raise Invalid(
             field,
-            f"others could put a socket of theirs into {folder}: give it to root, with mode 0755 or 0700",
+            f"others could put a socket of theirs into {folder}: give it to root, or to the user of this "
+            "service, with mode 0755 or 0700",
         )
-
-
-def other_uid(connection: socket.socket) -> int:
-    """The user who runs the process that connected, or that listened."""
-    said = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(said)[1])
 
 
 async def read_line(connection: socket.socket) -> bytes:

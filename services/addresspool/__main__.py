@@ -29,7 +29,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
             joined(config.fabric, Role.ADDRESSPOOL, config.id, data / "identity", stopping)
         )
         fabric.serve([AddressPoolsRpc(shelf), StepsRpc(callee)], ROLES | STEP_ROLES)
-        ready()
+        ready("leases addresses")
         await stopping.wait()
 
 

@@ -1,17 +1,17 @@
-"""The responder's UNIX socket, which only root opens: lines in, lines out, no line ever waited for.
+"""The responder's UNIX socket, which root and the cell open: lines in, lines out, no line ever waited for.
 
 It knows how lines travel; what they mean is `nano.bindings.messages`, what they do is the caller's `answer`.
 """
 
 import selectors
 import socket
-import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from nano.bindings.messages import Ask, Watch, decode_ask, encode_fault
-from nano.model.errors import Conflict, Invalid, NanoError
+from nano.local_users import is_trusted, other_uid, share, user_text
+from nano.model.errors import Conflict, Forbidden, Invalid, NanoError
 
 LONGEST_LINE_BYTES = 16 * 2**20
 """As the client's: some thirty thousand entries."""
@@ -23,12 +23,22 @@ _CHUNK_BYTES = 65_536
 class Control:
     """Whoever is connected, and what is under way to them."""
 
-    def __init__(self, path: Path, selector: selectors.BaseSelector, answer: Callable[[Ask], bytes]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        selector: selectors.BaseSelector,
+        answer: Callable[[Ask], bytes],
+        *,
+        cell_user: str = "",
+        cell_group: str = "",
+    ) -> None:
+        """`cell_user` may ask as well as root and our own user; `cell_group` may open the socket at all."""
         self._path = path
+        self._cell_user = cell_user
         self._selector = selector
         self._answer = answer
         self._talks: set[_Talk] = set()
-        self._listener = _listen(path)
+        self._listener = _listen(path, cell_group)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def close(self) -> None:
@@ -72,6 +82,8 @@ class Control:
 
     def _reply(self, talk: "_Talk", line: bytes) -> bytes:
         try:
+            if not is_trusted(uid := other_uid(talk.connection), self._cell_user):
+                raise Forbidden(f"{user_text(uid)} may not ask here: set `cell_user` if it runs the cell")
             ask = decode_ask(line)
             reply = self._answer(ask)
         except NanoError as error:
@@ -113,8 +125,8 @@ class _Talk:
         self.watches = False
 
 
-def _listen(path: Path) -> socket.socket:
-    """A socket that nobody but root (or whoever runs this) may open, from its first moment on."""
+def _listen(path: Path, group: str) -> socket.socket:
+    """A socket that nobody but root, whoever runs this and `group` may open, from its first moment on."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -122,7 +134,7 @@ def _listen(path: Path) -> socket.socket:
     being_made.unlink(missing_ok=True)
     try:
         listener.bind(str(being_made))
-        being_made.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        share(being_made, group, field="cell_group")
         listener.listen()
         being_made.rename(path)
     except BaseException:

@@ -20,8 +20,10 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from nano import notify
 from nano.bindings.messages import Ask, Bind, List, Replace, Unbind, Watch, encode_entries
 from nano.model.errors import Corrupt, Invalid, NanoError, StorageFull
+from nano.notify import Watchdog
 from services.addresspool import dhcp
 from services.addresspool.bindings import Bindings
 from services.addresspool.bridge import Bridge, LinkNews
@@ -35,12 +37,16 @@ FRAMES_A_TURN = 64
 
 @dataclass(frozen=True)
 class Config:
-    """Three lines of TOML; read without msgspec, which alone would add half to our memory."""
+    """A few lines of TOML; read without msgspec, which alone would add half to our memory."""
 
     bridge: str = "br0"
     """The bridge that this host's guests are plugged into. It may appear later, go, and come back."""
     socket: str = "/run/nano/dhcp.sock"
     """Where the cell asks."""
+    cell_user: str = ""
+    """Who may ask there beside root and our own user; empty: nobody."""
+    cell_group: str = ""
+    """The group that may open the socket, which we must be in; empty: nobody else may."""
     file: str = "/var/lib/nano/dhcp/bindings.json"
     """What is served; kept over restarts."""
 
@@ -73,7 +79,15 @@ class Responder:
         with ExitStack() as opened:
             self._bindings = opened.enter_context(closing(Bindings(Path(config.file))))
             self._control = opened.enter_context(
-                closing(Control(Path(config.socket), selector, self._answer))
+                closing(
+                    Control(
+                        Path(config.socket),
+                        selector,
+                        self._answer,
+                        cell_user=config.cell_user,
+                        cell_group=config.cell_group,
+                    )
+                )
             )
             self._links = opened.enter_context(closing(LinkNews()))
             selector.register(self._links, selectors.EVENT_READ, self._look_at_links)
@@ -84,10 +98,12 @@ class Responder:
     def close(self) -> None:
         self._opened.close()
 
-    def work_until(self, stopped: Callable[[], bool]) -> None:
-        """Serve whatever comes in, for as long as nobody has asked to stop."""
+    def work_until(self, stopped: Callable[[], bool], watchdog: Watchdog) -> None:
+        """Serve whatever comes in, for as long as nobody has asked to stop; each turn feeds the watchdog."""
         while not stopped():
-            for key, events in self._selector.select(WRITE_BEHIND_S if self._bindings.unwritten else None):
+            pauses_s = [watchdog.feed(time.monotonic()), WRITE_BEHIND_S if self._bindings.unwritten else None]
+            pause_s = min((each for each in pauses_s if each is not None), default=None)
+            for key, events in self._selector.select(pause_s):
                 now = self._selector.get_map().get(key.fd)
                 if (
                     now is not None and now.fileobj is key.fileobj
@@ -188,14 +204,6 @@ def say(event: str, **facts: object) -> None:
     sys.stderr.write(json.dumps({"service": "responder", "event": event, **facts}) + "\n")
 
 
-def notify(text: str) -> None:
-    """Tell systemd, or whoever started us (sd_notify(3)); `nano.service` would be too heavy."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, suppress(OSError):
-            sender.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
-
-
 def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT."""
     stopping: list[int] = []
@@ -208,10 +216,10 @@ def serve(config: Config) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _frame: stopping.append(number))
         with closing(Responder(config, selector, lambda: time.time_ns() // 1_000_000)) as responder:
-            notify("READY=1")
+            notify.ready(f"answers the guests of this host on {config.bridge}")
             say("service.ready", bridge=config.bridge)
-            responder.work_until(lambda: bool(stopping))
-            notify("STOPPING=1")
+            responder.work_until(lambda: bool(stopping), Watchdog(os.environ, os.getpid()))
+            notify.stopping()
     say("service.stopped")
 
 
@@ -221,6 +229,7 @@ def main() -> int:
     try:
         serve(read_config(parser.parse_args().config))
     except NanoError as error:
+        notify.failed(error.message)
         say("service.failed", code=error.code, error=error.message)
         return 1
     return 0

@@ -10,13 +10,14 @@ import structlog
 
 from nano.bindings.client import Responder
 from nano.joining import joined
+from nano.local_users import gid_of
 from nano.model.peers import Role
-from nano.service import now_ms, ready, run
+from nano.service import now_ms, ready, run, waiting
 from nano.shelf import Shelf
 from nano.steps import STEP_ROLES, StepsRpc
 from services.cell.bindings import Bindings
 from services.cell.config import Config, Driver, cell_id
-from services.cell.disks import Disks, VolumeMaker
+from services.cell.disks import HANDED_OVER, Access, Disks, VolumeMaker, shared_by
 from services.cell.host import Host
 from services.cell.hypervisor import Hypervisor
 from services.cell.images import StoredImages
@@ -49,9 +50,18 @@ def _hypervisor(config: Config, book: Host, data: Path) -> AbstractAsyncContextM
     for folder in (storage, consoles):
         folder.mkdir(parents=True, exist_ok=True)
     settings = LibvirtSettings(
-        config.libvirt_uri, config.bridge, config.virt_type, storage=storage, consoles=consoles
+        config.libvirt_uri,
+        config.bridge,
+        config.virt_type,
+        storage=storage,
+        consoles=consoles,
+        own_volumes=bool(config.volumes_group),
     )
     return LibvirtHypervisor(settings).opened()
+
+
+def _access(group: str) -> Access:
+    return shared_by(gid_of(group, field="volumes_group")) if group else HANDED_OVER
 
 
 async def serve(config: Config, stopping: asyncio.Event) -> None:
@@ -60,13 +70,14 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
     name = cell_id(config, _bridge_mac(config.bridge), socket.gethostname())
     async with AsyncExitStack() as up:
         shelf = await up.enter_async_context(Shelf.open(data / "shelf", Host))
-        hypervisor = await up.enter_async_context(_hypervisor(config, shelf.book, data))
-        capabilities = await hypervisor.probe()
+        with waiting(f"libvirt at {config.libvirt_uri}"):
+            hypervisor = await up.enter_async_context(_hypervisor(config, shelf.book, data))
+            capabilities = await hypervisor.probe()
         structlog.get_logger().info("cell.probed", cell=name, virt_type=str(capabilities.virt_type))
         volumes: VolumeMaker = SimVolumes() if simulated else QemuImages()
         images = StoredImages()
-        disks = Disks(data / "storage", volumes, images)
-        responder = None if simulated else Responder(config.responder)
+        disks = Disks(data / "storage", volumes, images, _access(config.volumes_group))
+        responder = None if simulated else Responder(config.responder, user=config.responder_user)
         bindings = Bindings(responder, shelf.book.bound())
         callee = await up.enter_async_context(
             live(shelf, hypervisor, disks, bindings, boot=_boot_id(), now_ms=now_ms)
@@ -79,7 +90,8 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         sampler = Sampler(name, hypervisor, data / "storage", fabric.send_sample, now_ms)
         jobs = await up.enter_async_context(asyncio.TaskGroup())
         up.callback(jobs.create_task(sampler.run(), name="samples").cancel)
-        fabric.serve([CellRpc(shelf, capabilities), StepsRpc(callee)], ROLES | STEP_ROLES)
+        rpc = CellRpc(shelf, capabilities, hypervisor)
+        fabric.serve([rpc, StepsRpc(callee)], ROLES | STEP_ROLES)
         ready(f"{name} runs on {capabilities.virt_type}")
         await stopping.wait()
 

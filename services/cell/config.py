@@ -35,6 +35,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the instances' cards are plugged in. Give it a MAC of its own: it names the cell."""
     responder: str = "/run/nano/dhcp.sock"
     """The socket of this host's DHCP responder; empty on a pretended host, where nobody asks for a lease."""
+    responder_user: str = ""
+    """Who listens there, where that is neither root nor the cell's own user."""
+    volumes_group: str = ""
+    """The group of the cell's and QEMU's users that volumes are given to; empty: libvirt hands them over."""
     paths: Paths = Paths(data="/var/lib/nano/cell")
     fabric: FabricSettings = FabricSettings(port=5604)
 

@@ -26,11 +26,29 @@ from services.cell.download import Images, download
 from services.cell.host import base_name
 from services.cell.threads import in_thread
 
-VOLUMES_MODE = 0o711
-"""QEMU may run as a user of its own: it passes through to the file it was told, and lists nothing."""
 
-FILE_MODE = 0o600
-"""Of volumes and bases: libvirt hands them to QEMU's user when a machine starts; nobody else reads a disk."""
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Modes by which QEMU, under a user of its own, gets at its disks, and nobody else does.
+
+    It passes through each folder to the file that it was told, and lists nothing.
+    """
+
+    folder: int
+    volume: int
+    base: int
+    gid: int = -1
+    """The group of all of them; -1: whichever comes."""
+
+
+HANDED_OVER = Access(0o711, 0o600, 0o600)
+"""libvirt gives each file to QEMU's user when a machine starts."""
+
+
+def shared_by(gid: int) -> Access:
+    """QEMU's user is in this group, and libvirt leaves the owners alone (docs/decisions/0013)."""
+    return Access(0o710, 0o660, 0o640, gid)
+
 
 _PARTIAL = ".partial"
 _DOOMED = ".removed"
@@ -74,18 +92,21 @@ Progress = Callable[[int], None]
 class Disks:
     """Volumes and bases below one folder."""
 
-    def __init__(self, folder: Path, maker: VolumeMaker, images: Images) -> None:
+    def __init__(
+        self, folder: Path, maker: VolumeMaker, images: Images, access: Access = HANDED_OVER
+    ) -> None:
         folder = folder.absolute()  # an overlay names its base, and a domain its volumes, for ever
         self._volumes = folder / "volumes"
         self._bases = folder / "bases"
         self._maker = maker
         self._images = images
+        self._access = access
         self._fetching: dict[str, asyncio.Lock] = {}
         self._needed: dict[str, int] = {}
         """Bases that creations under way need, by file name: not to be evicted."""
         for each in (folder, self._volumes, self._bases):
             each.mkdir(parents=True, exist_ok=True)
-            each.chmod(VOLUMES_MODE)
+            _open_to(each, access.folder, access.gid)
 
     @property
     def folder(self) -> Path:
@@ -124,7 +145,7 @@ class Disks:
             for index, size_bytes in enumerate(sizes_bytes):
                 target = partial / paths[index].name
                 await self._maker.make(target, size_bytes, backing if index == 0 else None)
-            await in_thread(_put_in_place, partial, self._place(instance))
+            await in_thread(_put_in_place, partial, self._place(instance), self._access)
         progress(100)
         return paths
 
@@ -179,7 +200,7 @@ class Disks:
                 self._images, base.image, base.content, partial, lambda done: progress(done * 95 // 100)
             )
             await self._maker.check_base(partial, base.content)
-            await in_thread(_put_in_place, partial, target)
+            await in_thread(_put_in_place, partial, target, self._access)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
@@ -251,16 +272,24 @@ def _fresh_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700)
 
 
-def _put_in_place(made: Path, target: Path) -> None:
+def _put_in_place(made: Path, target: Path, access: Access) -> None:
     """Durable under its final name, or not there at all."""
     if made.is_dir():
         for each in made.iterdir():
-            each.chmod(FILE_MODE)
+            _open_to(each, access.volume, access.gid)
             _sync(each)
-        made.chmod(VOLUMES_MODE)
+        _open_to(made, access.folder, access.gid)
+    else:
+        _open_to(made, access.base, access.gid)
     _sync(made)
     made.rename(target)
     _sync_folder(target.parent)
+
+
+def _open_to(path: Path, mode: int, gid: int) -> None:
+    if gid >= 0:
+        os.chown(path, -1, gid)  # which its owner may do for a group that he is in
+    path.chmod(mode)
 
 
 def _sync(path: Path) -> None:

@@ -35,9 +35,12 @@ _MOST_DISKS = {DiskBus.SCSI: 26, DiskBus.SATA: 6, DiskBus.IDE: 4}
 """One letter each on virtio-scsi; the ports of one controller on the others."""
 
 
-def domain_xml(machine: Machine, host: Capabilities, *, bridge: str, console_log: Path) -> str:
+def domain_xml(
+    machine: Machine, host: Capabilities, *, bridge: str, console_log: Path, own_volumes: bool = False
+) -> str:
     """The definition of `machine` on `host`: its card on `bridge`, its serial output kept in `console_log`.
 
+    `own_volumes`: QEMU may open them as they are, and libvirt leaves their owner alone.
     Raises `Invalid` where the spec cannot be built, `Unsupported` where this cell cannot keep a limit.
     """
     _check(machine)
@@ -59,7 +62,7 @@ def domain_xml(machine: Machine, host: Capabilities, *, bridge: str, console_log
     for event, then in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
         _text(domain, event, then)
     _no_sleep(domain)
-    _devices(domain, machine, bridge, console_log)
+    _devices(domain, machine, bridge, console_log, own_volumes=own_volumes)
     ET.indent(domain)
     return ET.tostring(domain, encoding="unicode") + "\n"
 
@@ -181,13 +184,17 @@ def _no_sleep(domain: ET.Element) -> None:
     ET.SubElement(power, "suspend-to-disk", enabled="no")
 
 
-def _devices(domain: ET.Element, machine: Machine, bridge: str, console_log: Path) -> None:
+def _devices(
+    domain: ET.Element, machine: Machine, bridge: str, console_log: Path, *, own_volumes: bool
+) -> None:
     devices = ET.SubElement(domain, "devices")
     choice = machine.spec.devices
     if choice.disk is DiskBus.SCSI:
         ET.SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")
     for index, (volume, target) in enumerate(zip(machine.volumes, disk_targets(machine), strict=True)):
-        _disk(devices, machine, index, volume, target)
+        source = _disk(devices, machine, index, volume, target)
+        if own_volumes:  # also of the base below, which other guests read meanwhile
+            ET.SubElement(source, "seclabel", model="dac", relabel="no")
     _interface(devices, machine, bridge)
     _console(devices, console_log)
     channel = ET.SubElement(devices, "channel", type="unix")
@@ -199,7 +206,8 @@ def _devices(domain: ET.Element, machine: Machine, bridge: str, console_log: Pat
     _text(ET.SubElement(devices, "rng", model="virtio"), "backend", "/dev/urandom", model="random")
 
 
-def _disk(devices: ET.Element, machine: Machine, index: int, volume: Path, target: str) -> None:
+def _disk(devices: ET.Element, machine: Machine, index: int, volume: Path, target: str) -> ET.Element:
+    """The disk's source, which says where the volume is."""
     disk = ET.SubElement(devices, "disk", type="file", device="disk")
     ET.SubElement(
         disk,
@@ -214,10 +222,11 @@ def _disk(devices: ET.Element, machine: Machine, index: int, volume: Path, targe
         # A full host pauses the guest, which goes on when there is room, instead of corrupting its files.
         error_policy="stop",
     )
-    ET.SubElement(disk, "source", file=str(volume))
+    source = ET.SubElement(disk, "source", file=str(volume))
     ET.SubElement(disk, "target", dev=target, bus=machine.spec.devices.disk.value)
     _text(disk, "serial", f"{machine.instance.replace('-', '')[:16]}-{index}")
     _limit_disk(disk, machine.spec.quality)
+    return source
 
 
 def _limit_disk(disk: ET.Element, quality: Quality) -> None:

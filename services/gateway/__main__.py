@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from nano.bell import Bell
 from nano.contracts.nano import v1
 from nano.joining import joined
 from nano.model.peers import Role
@@ -15,9 +16,9 @@ from nano.web import certificate
 from nano.web.server import bound, server
 from services.gateway import credentials
 from services.gateway.app import App
-from services.gateway.bell import Bell
 from services.gateway.call import Gateway, Services
 from services.gateway.config import Config, check
+from services.gateway.displays import CellDisplays
 from services.gateway.feed import Feed, feed_from
 from services.gateway.keyring import Keyring
 from services.gateway.transfer import BulkImages
@@ -43,6 +44,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
             v1.ImageStoreStub(fabric.channel(Role.IMAGESTORE)),
             v1.AddressPoolsStub(fabric.channel(Role.ADDRESSPOOL)),
             BulkImages(fabric.bulk(Role.IMAGESTORE)),
+            CellDisplays(fabric),
         )
         gateway = Gateway(View(), Bell(), services, time.monotonic, now_ms, started_ms=now_ms())
         jobs = await up.enter_async_context(asyncio.TaskGroup())
@@ -51,7 +53,8 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         serving = server(App(gateway, Keyring(keys)), tls)
         answering = jobs.create_task(serving.serve([listener]), name="rest")
         await serving.up.wait()
-        ready()
+        scheme = "http" if tls is None else "https"
+        ready(f"answers REST at {scheme}://{config.listen}:{config.port}/api/v1/")
         await stopping.wait()
         gateway.is_stopping = True
         gateway.bell.ring()  # event streams end now

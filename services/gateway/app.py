@@ -16,19 +16,22 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from nano import signature
-from nano.model.errors import Internal, NanoError
-from nano.web import bodies, envelope
+from nano.model.errors import Internal, Invalid, NanoError
+from nano.web import bodies, envelope, websocket
 from nano.web.envelope import Answer
+from nano.web.keys import Credential
 from nano.web.paths import CATCH_ALL, Routes
+from nano.web.query import Query
 from nano.web.requests import NO_SNIFF, decoded_path, drained, elsewhere, read_body
 from services.gateway import cursor, writes
-from services.gateway.call import Call, Gateway, Query, Route
+from services.gateway.call import Call, Gateway, Route
 from services.gateway.cursor import Book
-from services.gateway.keyring import Credential, Keyring, SignedRequest
+from services.gateway.keyring import Keyring, SignedRequest
 from services.gateway.routes import (
     address_pools,
     compute_pool_cells,
     compute_pools,
+    consoles,
     disk_images,
     events,
     guest_search,
@@ -59,6 +62,7 @@ DOCUMENTED = (
     *instances.ROUTES,
     *tasks.ROUTES,
     *events.ROUTES,
+    *consoles.ROUTES,
 )
 ROUTES = (*DOCUMENTED, openapi.route(DOCUMENTED))
 """Every row of the API."""
@@ -67,7 +71,7 @@ _FIXED_FIRST = sorted(ROUTES, key=lambda route: route.path.count("{") + route.pa
 
 
 class App:
-    """The ASGI application. It speaks HTTP only: uvicorn is told to offer it nothing else."""
+    """The ASGI application. The opening of a websocket is the GET that it is until a handler accepts it."""
 
     def __init__(self, gateway: Gateway, keyring: Keyring) -> None:
         self._gateway = gateway
@@ -90,6 +94,8 @@ class App:
         return api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            scope, receive, send = websocket.as_request(scope, receive, send)
         if decoded_path(scope) is None:
             malformed = Response("400 malformed path\n", 400, NO_SNIFF, envelope.TEXT)
             await malformed(scope, receive, send)
@@ -120,7 +126,7 @@ class App:
         except ClientDisconnect:
             failure = Answer(b"")  # nobody reads it
         except Exception as error:  # noqa: BLE001 - the edge: a defect costs one request, and is logged
-            failure = envelope.failure(_defect(error, request), accept=accept)
+            failure = envelope.failure(_defect(error, route), accept=accept)
         if route.is_upload:
             failure.headers["Connection"] = "close"
             await drained(request)
@@ -131,6 +137,7 @@ class App:
         is_stream = signature.is_stream(raw)
         body = b"" if is_stream else await read_body(request)
         credential = None if route.is_open else self._believed(request, raw, body)
+        _check_upgrade(request, route)
         for book in route.reads:
             await self._seen(book)
         is_behind = not await self._caught_up(request)
@@ -186,6 +193,14 @@ class App:
         return await self._gateway.bell.until(lambda: view.has_seen(wanted), writes.HELD_S)
 
 
+def _check_upgrade(request: Request, route: Route) -> None:
+    is_asked = websocket.of(request) is not None
+    if route.is_websocket and not is_asked:
+        raise Invalid("Upgrade", "this path is a websocket: ask for it with Upgrade: websocket")
+    if is_asked and not route.is_websocket:
+        raise Invalid("Upgrade", "this path is no websocket: leave the header Upgrade out")
+
+
 def _decoded(route: Route, body: bytes) -> Any:
     if route.body is None:
         return None
@@ -196,7 +211,8 @@ def _response(answer: Answer) -> Response:
     return Response(answer.body, answer.status, answer.headers, answer.media_type)
 
 
-def _defect(error: Exception, request: Request) -> Internal:
+def _defect(error: Exception, route: Route) -> Internal:
+    """Logged with the route and not its path, which may hold a ticket."""
     name = secrets.token_hex(6)
-    _log.error("request.crashed", defect=name, method=request.method, path=request.url.path, exc_info=error)
+    _log.error("request.crashed", defect=name, method=route.method, route=route.full_path, exc_info=error)
     return Internal(f"this is a defect of ours, logged as {name}: look into the gateway's log", subject=name)

@@ -1,20 +1,23 @@
 """What a route is, and what its handler is given."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 from fastapi import Request, Response
 
-from nano import signature
+from nano.bell import Bell
 from nano.contracts.nano import v1
-from nano.model.errors import Invalid, Unreachable
-from nano.model.ids import ImageId
+from nano.model.errors import Unreachable
+from nano.model.ids import CellId, ImageId, InstanceId
+from nano.relay import End
 from nano.web.envelope import Answer
-from services.gateway.bell import Bell
+from nano.web.keys import Credential
+from nano.web.query import Query
 from services.gateway.cursor import Book
-from services.gateway.keyring import Credential
+from services.gateway.tickets import Tickets
 from services.gateway.view import View
 
 B_co = TypeVar("B_co", covariant=True)
@@ -35,14 +38,26 @@ class ImageBytes(Protocol):
         """One version's bytes from there to their end; raises when they break off."""
 
 
+class Displays(Protocol):
+    """The displays of instances, wherever they run."""
+
+    def open(self, cell: CellId, instance: InstanceId) -> AbstractAsyncContextManager[End]:
+        """The display for the time of the context, open when that is entered.
+
+        It ends when the machine goes off. Raises, entered or later, what the cell says, and `Unreachable`
+        when the cell is not there, or there no more.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Who keeps the books."""
+    """Who keeps the books, and who holds what is in none."""
 
     scheduler: v1.SchedulerStub
     imagestore: v1.ImageStoreStub
     addresspool: v1.AddressPoolsStub
     image_bytes: ImageBytes
+    displays: Displays
 
 
 @dataclass(slots=True)
@@ -59,47 +74,9 @@ class Gateway:
     is_stopping: bool = False
     readers: int = 0
     """Open event streams."""
-
-
-class Query:
-    """The query of a request, read exactly as it was signed."""
-
-    def __init__(self, query: bytes) -> None:
-        self._pairs: dict[str, list[str]] = {}
-        for name, value in signature.query_pairs(query):
-            text = name.decode(errors="replace")
-            self._pairs.setdefault(text, []).append(value.decode(errors="replace"))
-
-    def text(self, name: str) -> str:
-        """Its first value; empty when it is not there."""
-        return self._pairs.get(name, [""])[0]
-
-    def texts(self, name: str) -> list[str]:
-        return self._pairs.get(name, [])
-
-    def number(self, name: str, default: int) -> int:
-        text = self.text(name)
-        if not text:
-            return default
-        if not (text.isascii() and text.isdecimal()) or len(text) > _DIGITS:
-            raise Invalid(name, f"{name} {text!r:.40} is not a number")
-        return int(text)
-
-    def flag(self, name: str) -> bool | None:
-        """In the documented spellings; None when it is not there."""
-        text = self.text(name)
-        if not text:
-            return None
-        if text not in _FLAGS:
-            raise Invalid(name, f"{name} {text!r:.40} is neither true nor false")
-        return _FLAGS[text]
-
-
-_DIGITS = 15
-_FLAGS = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
-    ("0", "f", "F", "FALSE", "false", "False"), False
-)
-"""REST document, `GET /guest_search/`."""
+    tickets: Tickets = field(default_factory=Tickets)
+    consoles: int = 0
+    """Displays that browsers look at now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +131,8 @@ class Route:
     """The body is `multipart/form-data` and read by the handler."""
     is_open: bool = False
     """Needs no signature."""
+    is_websocket: bool = False
+    """Answers by a websocket; its handler accepts that."""
     at: str = API
     """What the path is below."""
 

@@ -37,7 +37,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         )
         fabric.serve([ImageStoreRpc(shelf, transfer, now_ms), StepsRpc(callee)], ROLES | STEP_ROLES)
         fabric.serve_bulk(transfer, BULK_ROLES)
-        ready()
+        ready("keeps images")
         await stopping.wait()
 
 

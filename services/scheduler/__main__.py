@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nano.fabric.authority import Authority
-from nano.fabric.enrolment import EnrolmentServer
+from nano.fabric.enrolment import Admission, EnrolmentServer
 from nano.joining import joined
 from nano.model.ids import PoolName
 from nano.model.peers import Role
@@ -42,7 +42,10 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         first_start(shelf, first_pool)
         shelf.commit(*shelf.book.nobody_is_confirmed())
         authority = Authority.open(data / "authority", datetime.now(UTC), name=config.zone)
-        await up.enter_async_context(EnrolmentServer(authority, Path(config.fabric.enrolment)))
+        admission = Admission(config.enrolment.users, config.enrolment.group)
+        await up.enter_async_context(
+            EnrolmentServer(authority, Path(config.fabric.enrolment), admission=admission)
+        )
         fabric = await up.enter_async_context(
             joined(config.fabric, Role.SCHEDULER, config.id, data / "identity", stopping)
         )
@@ -58,7 +61,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         ):
             up.callback(jobs.create_task(job, name=name).cancel)
         fabric.serve([SchedulerRpc(shelf, engine, samples, now_ms)], ROLES)
-        ready()
+        ready(f"serves the zone {authority.zone.name}, {authority.zone.id}")
         await stopping.wait()
 
 

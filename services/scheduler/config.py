@@ -2,7 +2,17 @@
 
 import msgspec
 
+from nano.model.peers import Role
 from nano.service import FabricSettings, Paths
+
+
+class Enrolment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may enrol on this host beside root and the scheduler's own user; default: nobody."""
+
+    group: str = ""
+    """The group that may open the socket; the scheduler must be in it."""
+    users: dict[Role, str] = {}
+    """The one user who may enrol as each role: `cell = "nano-cell"`."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -13,5 +23,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The name of a zone that is made anew; one that exists keeps its own."""
     paths: Paths = Paths(data="/var/lib/nano/scheduler")
     fabric: FabricSettings = FabricSettings(port=5600)
+    enrolment: Enrolment = Enrolment()
     first_pool: str = "default"
     """Made at first start; cells of this host enter it by themselves. Empty: neither."""

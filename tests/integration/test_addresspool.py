@@ -61,10 +61,11 @@ class Service:
                 [sys.executable, "-m", "services.addresspool", "--config", str(self._config)],
                 env={**os.environ, "NOTIFY_SOCKET": str(notify)},
             )
+            said = b""
             async with asyncio.timeout(PATIENCE_S):
-                said = await asyncio.get_running_loop().sock_recv(listener, 100)
+                while not said.startswith(b"READY=1"):  # before, it may say what it waits for
+                    said = await asyncio.get_running_loop().sock_recv(listener, 1000)
         notify.unlink()
-        assert said.startswith(b"READY=1")
 
     async def end(self, number: signal.Signals) -> int:
         process, self._process = self._process, None

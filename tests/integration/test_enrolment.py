@@ -11,15 +11,18 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 import structlog.testing
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from nano.fabric.authority import LIFETIME, Authority
-from nano.fabric.enrolment import EnrolmentServer, enrol, renewals
+from nano.fabric.enrolment import Admission, EnrolmentServer, Request, enrol, renewals
 from nano.fabric.identity_folder import RENEWED_BEFORE
-from nano.model.errors import Cancelled, Forbidden, Invalid, Stale
+from nano.model.errors import Cancelled, Invalid, Stale, Untrusted
 from nano.model.peers import Role
-from tests.support.certificates import certificate_of, make_zone, utc_now
+from tests.support.certificates import certificate_of, make_zone, signing_request, utc_now
 
 
 @pytest.fixture
@@ -182,11 +185,12 @@ async def _silent(path: Path, count: int) -> AsyncIterator[None]:
         yield
 
 
-def _ask_as_nobody(path: str, said: "multiprocessing.queues.Queue[str]") -> None:
+def _ask_as_nobody(path: str, said: "multiprocessing.queues.Queue[str]", line: bytes = b"{}\n") -> None:
+    os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
     try:
-        _ask(path, said)
+        _ask(path, said, line)
     except PermissionError:
         said.put("refused by the kernel")
 
@@ -216,16 +220,16 @@ def _no_more_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def _ask(path: str, said: "multiprocessing.queues.Queue[str]") -> None:
+def _ask(path: str, said: "multiprocessing.queues.Queue[str]", line: bytes = b"{}\n") -> None:
     with socket.socket(socket.AF_UNIX) as one:
         one.connect(path)
-        one.sendall(b"{}\n")
+        one.sendall(line)
         said.put(one.makefile().readline())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize(
-    ("mode", "expected"), [(0o600, "refused by the kernel"), (0o666, "user 65534 may not enrol")]
+    ("mode", "expected"), [(0o600, "refused by the kernel"), (0o666, "user nobody (65534) may not enrol")]
 )
 async def test_another_user_is_kept_out_by_mode_and_by_name(
     zone: Authority, run: Path, mode: int, expected: str
@@ -241,6 +245,73 @@ async def test_another_user_is_kept_out_by_mode_and_by_name(
         await asyncio.to_thread(stranger.join)
 
 
+NOBODY = Admission({Role.GATEWAY: "nobody", Role.CELL: "daemon"}, group="nogroup")
+"""As on a host where each service has its own user; these three are there on every Debian."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [
+        (Role.GATEWAY, '"type":"grant"'),
+        (Role.CELL, "user nobody (65534) may not enrol as cell: it is for daemon"),
+        (Role.SCHEDULER, "user nobody (65534) may not enrol as scheduler: no user is set for it"),
+        (Role.ADMIN, '"field":"role"'),
+    ],
+)
+async def test_a_user_of_the_group_gets_the_certificate_of_his_own_role_and_no_other(
+    zone: Authority, run: Path, role: Role, expected: str
+) -> None:
+    csr = signing_request(ec.generate_private_key(ec.SECP256R1())).public_bytes(Encoding.PEM).decode()
+    line = msgspec.json.encode(Request(role, "main", csr)) + b"\n"
+    fork = multiprocessing.get_context("fork")
+    said = fork.Queue()
+    async with EnrolmentServer(zone, run / "s", admission=NOBODY):
+        assert (run / "s").stat().st_mode & 0o777 == 0o660
+        asking = fork.Process(target=_ask_as_nobody, args=(str(run / "s"), said, line))
+        asking.start()
+        assert expected in await asyncio.to_thread(said.get, True, 10)
+        await asyncio.to_thread(asking.join)
+
+
+async def test_root_and_the_schedulers_own_user_enrol_as_any_role_whoever_it_is_set_for(
+    zone: Authority, run: Path, tmp_path: Path
+) -> None:
+    async with EnrolmentServer(zone, run / "s", admission=Admission({Role.CELL: "daemon"})):
+        assert await enrol(run / "s", Role.CELL, "one", tmp_path / "cell")
+
+
+async def test_a_group_that_is_not_there_is_named(zone: Authority, run: Path) -> None:
+    with pytest.raises(Invalid, match="'nano-none'") as refused:
+        await EnrolmentServer(zone, run / "s", admission=Admission(group="nano-none")).__aenter__()
+    assert refused.value.field == "enrolment"
+    assert not (run / "s").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_a_scheduler_with_a_user_of_its_own_is_believed_once_he_is_named(
+    zone: Authority, run: Path, tmp_path: Path
+) -> None:
+    fork = multiprocessing.get_context("fork")
+    ready = fork.Event()
+    (run / "own").mkdir()
+    os.chown(run / "own", 65534, 65534)
+    scheduler = fork.Process(target=_serve_as_nobody, args=(str(run / "own" / "s"), ready))
+    scheduler.start()
+    assert await asyncio.to_thread(ready.wait, 10)
+    stopping = asyncio.Event()
+    with structlog.testing.capture_logs() as logs:
+        place, folder = run / "own" / "s", tmp_path / "cell"
+        asking = asyncio.ensure_future(
+            enrol(place, Role.CELL, "one", folder, scheduler_user="nobody", stopping=stopping)
+        )
+        await _logged(logs, "enrolment.waits")  # it hangs up: believed, asked, and to be asked again
+        stopping.set()
+        with pytest.raises(Cancelled):
+            await asking
+    await asyncio.to_thread(scheduler.join)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a socket away")
 async def test_a_strangers_socket_is_not_believed(run: Path, tmp_path: Path) -> None:
     fork = multiprocessing.get_context("fork")
@@ -249,7 +320,7 @@ async def test_a_strangers_socket_is_not_believed(run: Path, tmp_path: Path) -> 
     stranger = fork.Process(target=_serve_as_nobody, args=(str(run / "theirs" / "s"), ready))
     stranger.start()
     assert await asyncio.to_thread(ready.wait, 10)
-    with pytest.raises(Forbidden, match="served by a stranger"):
+    with pytest.raises(Untrusted, match=r"served by a stranger, user nobody \(65534\)"):
         await enrol(run / "theirs" / "s", Role.CELL, "one", tmp_path / "cell")
     await asyncio.to_thread(stranger.join)
 

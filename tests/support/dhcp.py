@@ -175,7 +175,7 @@ class ResponderProcess:
             listener.settimeout(PATIENCE_S)
             listener.bind(str(path))
             self._process = self.spawn(notify=str(path))
-            assert listener.recv(100) == b"READY=1"
+            assert listener.recv(200).startswith(b"READY=1\n")
         path.unlink()
 
     def logged(self, event: str) -> dict[str, object]:

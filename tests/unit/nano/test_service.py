@@ -1,6 +1,7 @@
 """How every service starts, says that it is ready, and stops."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -12,7 +13,8 @@ import msgspec
 import pytest
 
 from nano.model.errors import Invalid
-from nano.service import FabricSettings, Paths, notify, read_config, ready
+from nano.notify import EXTENSION_S
+from nano.service import FabricSettings, Paths, read_config, waiting
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,23 +47,32 @@ def test_a_wrong_file_is_named_with_its_member(tmp_path: Path, text: str, says: 
     assert says in refused.value.message
 
 
-def test_readiness_is_told_to_the_supervisor_and_to_nobody_without_one(
+@pytest.mark.looptime
+async def test_a_start_that_waits_says_for_what_and_asks_for_more_time_until_it_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = str(tmp_path / "notify.sock")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as supervisor:
         supervisor.bind(address)
-        supervisor.settimeout(5)
         monkeypatch.setenv("NOTIFY_SOCKET", address)
-        ready("all is well")
-        assert supervisor.recv(100) == b"READY=1\nSTATUS=all is well"
-    notify("STOPPING=1")  # it is gone by now
-    monkeypatch.delenv("NOTIFY_SOCKET")
-    notify("STOPPING=1")
+        with waiting("the scheduler"):
+            await asyncio.sleep(EXTENSION_S)
+        await asyncio.sleep(10 * EXTENSION_S)
+        heard = everything_in(supervisor)
+    assert set(heard) == {b"EXTEND_TIMEOUT_USEC=30000000\nSTATUS=waiting for the scheduler"}
+    assert 3 <= len(heard) <= 4  # always long before the time is up, and never when the wait is over
+
+
+def everything_in(supervisor: socket.socket) -> list[bytes]:
+    heard = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            heard.append(supervisor.recv(200))
+    return heard
 
 
 PROGRAM = """
-    import asyncio, sys
+    import asyncio, os, sys, time
     import msgspec
     from nano.model.errors import Cancelled, Conflict
     from nano.service import ready, run
@@ -75,7 +86,10 @@ PROGRAM = """
         if config.way == "defect":
             async with asyncio.TaskGroup() as jobs:
                 jobs.create_task(broken())
-        ready()
+        ready("at your service")
+        if config.way == "stuck":
+            time.sleep(0.2)
+            os._exit(0)
         await stopping.wait()
         if config.way == "waited":
             raise Cancelled("gave up waiting")
@@ -87,7 +101,9 @@ PROGRAM = """
 """
 
 
-async def started(tmp_path: Path, way: str) -> tuple[asyncio.subprocess.Process, socket.socket]:
+async def started(
+    tmp_path: Path, way: str, **environment: str
+) -> tuple[asyncio.subprocess.Process, socket.socket]:
     (tmp_path / "probe.toml").write_text(f'way = "{way}"')
     address = str(tmp_path / "notify.sock")
     supervisor = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -99,7 +115,7 @@ async def started(tmp_path: Path, way: str) -> tuple[asyncio.subprocess.Process,
         textwrap.dedent(PROGRAM),
         "--config",
         str(tmp_path / "probe.toml"),
-        env={**os.environ, "NOTIFY_SOCKET": address},
+        env={**os.environ, "NOTIFY_SOCKET": address, **environment},
         stderr=subprocess.PIPE,
     )
     return process, supervisor
@@ -110,11 +126,36 @@ async def test_a_service_that_is_told_to_stop_stops_well(tmp_path: Path, way: st
     process, supervisor = await started(tmp_path, way)
     with supervisor:
         async with asyncio.timeout(20):
-            await asyncio.get_running_loop().sock_recv(supervisor, 100)
+            assert await heard(supervisor) == b"READY=1\nSTATUS=at your service"
             process.terminate()
             _, errors = await process.communicate()
+            assert (await heard(supervisor)).startswith(b"STOPPING=1\nSTATUS=")
     assert process.returncode == 0, errors.decode()
     assert b"service.stopped" in errors
+
+
+async def heard(supervisor: socket.socket) -> bytes:
+    return await asyncio.get_running_loop().sock_recv(supervisor, 1000)
+
+
+async def test_a_loop_that_turns_feeds_the_watchdog_again_and_again(tmp_path: Path) -> None:
+    process, supervisor = await started(tmp_path, "good", WATCHDOG_USEC="20000")
+    with supervisor:
+        async with asyncio.timeout(20):
+            words = [await heard(supervisor) for _ in range(6)]
+        process.terminate()
+        await process.communicate()
+    assert words.count(b"WATCHDOG=1") == 5
+    assert b"READY=1\nSTATUS=at your service" in words
+
+
+async def test_a_loop_that_is_stuck_feeds_nothing(tmp_path: Path) -> None:
+    process, supervisor = await started(tmp_path, "stuck", WATCHDOG_USEC="20000")
+    with supervisor:
+        async with asyncio.timeout(20):
+            await process.communicate()
+        words = everything_in(supervisor)
+    assert words[-1] == b"READY=1\nSTATUS=at your service"
 
 
 @pytest.mark.parametrize(
@@ -126,6 +167,10 @@ async def test_a_service_that_fails_says_why_and_exits_with_1(tmp_path: Path, wa
     with supervisor:
         async with asyncio.timeout(20):
             _, errors = await process.communicate()
+            said = b""
+            while not said.startswith(b"STATUS=failed: "):  # a defect may come behind readiness
+                said = await heard(supervisor)
     assert process.returncode == 1
     assert says in errors
+    assert says in said
     assert (b"Traceback" in errors) == (way == "defect")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nano.fabric.authority import Authority
-from nano.fabric.enrolment import ENROLLED, Grant, Refusal, Request, answer, decode_request
+from nano.fabric.enrolment import ENROLLED, Admission, Grant, Refusal, Request, answer, decode_request
 from nano.fabric.identity import Usage, verify_issued, verify_peer
 from nano.model.errors import Invalid
 from nano.model.peers import Peer, Role
@@ -33,7 +33,7 @@ def zone(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def said(zone: Authority, line: bytes) -> Grant | Refusal:
-    answered = answer(zone, line, NOW)
+    answered = answer(zone, line, NOW, 0, Admission())
     assert answered.count(b"\n") == 1
     assert answered.endswith(b"\n")
     return msgspec.json.decode(answered, type=Grant | Refusal)
@@ -99,7 +99,7 @@ def test_any_bytes_are_a_request_or_invalid(line: bytes) -> None:
         assert decode_request(msgspec.json.encode(request)) == request
 
 
-@given(at=st.integers(0, len(CSR) - 1), byte=st.characters())
+@given(at=st.integers(0, len(CSR) - 1), byte=st.characters(codec="utf-8"))
 def test_a_request_with_a_wrong_character_is_granted_or_refused(zone: Authority, at: int, byte: str) -> None:
     line = msgspec.json.encode({"role": "cell", "id": "main", "csr": CSR[:at] + byte + CSR[at + 1 :]})
     reply = said(zone, line)

@@ -1,7 +1,10 @@
 """The responder's socket: lines in any pieces, rubbish, slow readers, and what a killed process leaves."""
 
+import multiprocessing
+import os
 import selectors
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,12 +23,12 @@ EMPTY = encode_entries(())
 class Served:
     """A control with its loop turned by hand, which remembers what it was asked."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, cell_user: str = "", cell_group: str = "") -> None:
         self.path = path
         self.asked: list[Ask] = []
         self.reply = EMPTY
         self.selector = selectors.DefaultSelector()
-        self.control = Control(path, self.selector, self.answer)
+        self.control = Control(path, self.selector, self.answer, cell_user=cell_user, cell_group=cell_group)
 
     def answer(self, ask: Ask) -> bytes:
         if isinstance(ask, Unbind):
@@ -135,6 +138,50 @@ def test_a_socket_that_a_killed_process_left_is_taken_over(tmp_path: Path) -> No
         assert served.tell(client, encode_ask(List())) == EMPTY
         assert path.stat().st_mode & 0o777 == 0o600
     assert not path.exists()
+
+
+@pytest.fixture
+def run() -> Iterator[Path]:
+    """A folder that other users can look into."""
+    with tempfile.TemporaryDirectory(prefix="nano-run-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def ask_as_nobody(path: str, said: "multiprocessing.queues.Queue[bytes]") -> None:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(path)
+            client.sendall(encode_ask(List()))
+            said.put(client.recv(65_536))
+        except PermissionError:
+            said.put(b"refused by the kernel")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(
+    ("cell_user", "cell_group", "expected"),
+    [
+        ("nobody", "nogroup", EMPTY),
+        ("nobody", "", b"refused by the kernel"),
+        ("daemon", "nogroup", b"user nobody (65534) may not ask here"),
+    ],
+)
+def test_the_cells_user_may_ask_and_no_other(
+    run: Path, cell_user: str, cell_group: str, expected: bytes
+) -> None:
+    fork = multiprocessing.get_context("fork")
+    said = fork.Queue()
+    with closing(Served(run / "dhcp.sock", cell_user=cell_user, cell_group=cell_group)) as served:
+        asking = fork.Process(target=ask_as_nobody, args=(str(run / "dhcp.sock"), said))
+        asking.start()
+        while asking.is_alive():
+            served.turn()
+            asking.join(0.01)
+        assert expected in said.get(timeout=PATIENCE_S)
 
 
 def test_a_socket_in_use_and_a_file_that_is_none_are_left_alone(served: Served, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from nano.model.errors import Corrupt, Invalid, NanoError, StorageFull, Unreacha
 from nano.model.ids import ImageId, InstanceId
 from services.cell import disks as disks_module
 from services.cell import download
-from services.cell.disks import Base, Disks
+from services.cell.disks import Base, Disks, shared_by
 from services.cell.host import base_name
 from services.cell.sim_volumes import SimVolumes
 from tests.support.cell import CONTENT, IMAGE, INSTANCE, SYSTEM, HeldImages, content_of
@@ -52,6 +52,29 @@ async def test_a_clone_lies_on_the_verified_base(disks: Disks, tmp_path: Path) -
     base = tmp_path / "bases" / base_name(CONTENT)
     assert base.read_bytes() == SYSTEM
     assert str(base) in volume.read_text()
+
+
+def mode_of(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+async def test_libvirt_hands_over_what_only_the_cell_can_open(disks: Disks, tmp_path: Path) -> None:
+    (volume,) = await make(disks)
+    assert mode_of(volume) == mode_of(tmp_path / "bases" / base_name(CONTENT)) == 0o600
+    assert mode_of(volume.parent) == mode_of(volume.parents[1]) == mode_of(tmp_path) == 0o711
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is in every group")
+async def test_a_group_of_cell_and_qemu_gets_at_volumes_and_only_reads_bases(
+    tmp_path: Path, images: HeldImages
+) -> None:
+    gid = 65534
+    (volume,) = await make(Disks(tmp_path, SimVolumes(), images, shared_by(gid)))
+    base = tmp_path / "bases" / base_name(CONTENT)
+    assert (mode_of(volume), mode_of(base)) == (0o660, 0o640)
+    folders = (volume.parent, volume.parents[1], base.parent, tmp_path)
+    assert {mode_of(each) for each in folders} == {0o710}
+    assert {each.stat().st_gid for each in (volume, base, *folders)} == {gid}
 
 
 async def test_progress_is_measured_and_ends_at_a_hundred(disks: Disks) -> None:

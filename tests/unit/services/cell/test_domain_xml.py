@@ -132,6 +132,13 @@ def test_a_limit_that_cannot_be_kept_is_refused(quality: Quality) -> None:
     assert caught.value.subject == INSTANCE
 
 
+def test_libvirt_changes_the_owner_of_volumes_only_where_qemu_needs_it() -> None:
+    made = domain_xml(machine(LINUX), KVM, bridge="br0", console_log=Path("/c"), own_volumes=True)
+    labels = ET.fromstring(made).findall("devices/disk/source/seclabel")
+    assert [each.attrib for each in labels] == [{"model": "dac", "relabel": "no"}] * len(LINUX.disks_bytes)
+    assert "seclabel" not in xml_of(LINUX)
+
+
 def test_what_a_name_holds_stays_text() -> None:
     made = xml_of(spec_of(name="a", group="<&>"))
     assert ET.fromstring(made).findtext("title") == "<&>.a"
