@@ -37,6 +37,7 @@ from services.gateway.routes import (
     instances,
     media_images,
     openapi,
+    samples,
     tasks,
     templates,
     usage,
@@ -60,6 +61,7 @@ DOCUMENTED = (
     *instances.ROUTES,
     *tasks.ROUTES,
     *events.ROUTES,
+    *samples.ROUTES,
     *consoles.ROUTES,
 )
 ROUTES = (*DOCUMENTED, openapi.route(DOCUMENTED))
