@@ -25,7 +25,11 @@ class Screens:
         screen = self._screens.setdefault(instance, Screen(name, instance))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         looking = self._looking.setdefault(instance, set())
-        await asyncio.get_running_loop().create_connection(lambda: _Served(screen, looking), sock=ours)
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: _Served(screen, looking), sock=ours)
+        except BaseException:  # also a caller who has gone meanwhile
+            theirs.close()
+            raise
         return Descriptor(theirs)
 
     def restart(self, instance: InstanceId) -> None:
