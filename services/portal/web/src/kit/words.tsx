@@ -140,6 +140,14 @@ function copyBySelection(text: string): boolean {
   return isDone;
 }
 
+/** Text whose parts between backticks are for a terminal. */
+export function Coded({ children }: { children: string }) {
+  return children.split('`').map((part, index) =>
+    // biome-ignore lint/suspicious/noArrayIndexKey: the parts of one text never move
+    index % 2 ? <code key={index}>{part}</code> : part,
+  );
+}
+
 export function Unit({ children }: { children: ReactNode }) {
   return <span className="unit">{children}</span>;
 }
