@@ -82,10 +82,19 @@ export function Notice({
   );
 }
 
-export function Empty({ title, children }: { title: string; children?: ReactNode }) {
+export function Empty({
+  title,
+  children,
+  isWhole = false,
+}: {
+  title: string;
+  children?: ReactNode;
+  /** It is all that the page has to say. */
+  isWhole?: boolean;
+}) {
   return (
     <div className="empty">
-      <h2>{title}</h2>
+      {isWhole ? <h1>{title}</h1> : <h2>{title}</h2>}
       {children}
     </div>
   );

@@ -41,7 +41,7 @@ export default function Instance({ id, tab }: { id: string; tab: InstanceTab }) 
   if (isGone && found.error) {
     return (
       <div className="page">
-        <Empty title={t('instance.gone')}>
+        <Empty title={t('instance.gone')} isWhole>
           <p>{said(found.error).text}</p>
           <Button kind="primary" onClick={() => go(paths.instances())}>
             {t('instance.back')}

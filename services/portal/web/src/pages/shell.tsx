@@ -189,7 +189,7 @@ function Page({ route }: { route: Route }) {
   if (route.page === 'instances') return <Instances route={route} />;
   if (route.page === 'instance') return <Instance key={route.id} id={route.id} tab={route.tab} />;
   return (
-    <Empty title={t('nowhere.title')}>
+    <Empty title={t('nowhere.title')} isWhole>
       <p>
         <a href={paths.overview}>{t('nowhere.back')}</a>
       </p>
