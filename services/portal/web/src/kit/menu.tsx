@@ -13,7 +13,7 @@ export function Menu({
   align?: 'start' | 'end';
 }) {
   return (
-    <Base.Root modal={false}>
+    <Base.Root>
       <Base.Trigger render={trigger} />
       <Base.Portal>
         <Base.Positioner className="popup-layer" sideOffset={4} align={align}>
