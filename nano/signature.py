@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import quote
 
 METHOD = "Nano-HMAC-SHA256"
 EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
@@ -205,3 +206,27 @@ def sign(
     given = signature(full, signed_headers=signed_headers, secret=secret, date=date, scope=scope)
     claim = Authorization(api_id, scope, signed_headers, given)
     return {**added, AUTHORIZATION: authorization_value(claim)}
+
+
+def signed_call(
+    method: str,
+    path: str,
+    *,
+    host: str,
+    api_id: str,
+    secret: str,
+    at: datetime,
+    query: str = "",
+    body: bytes = b"",
+    session: str = "nanoctl",
+) -> tuple[str, dict[str, str]]:
+    """The target of a request, percent-encoded, and the headers that sign it, `host` among them.
+
+    `path` is plain and has the prefix, `query` is encoded already; the content type is left unsigned, as
+    documented for streams and allowed for all.
+    """
+    plain = path.encode()
+    headers = {"host": host}
+    request = Request(plain, query.encode(), headers, body_digest(method, plain, body))
+    added = sign(request, api_id=api_id, secret=secret, at=at, session=session)
+    return quote(plain) + (f"?{query}" if query else ""), headers | added

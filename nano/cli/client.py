@@ -2,19 +2,20 @@
 
 import hashlib
 import io
-import ssl
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import httpx
 import msgspec
 
 from nano import signature
 from nano.cli.settings import Settings
-from nano.model.errors import Invalid, NanoError, Unreachable
+from nano.model.errors import NanoError, Unreachable
+from nano.web.events import Event, Parser
+from nano.web.trust import trusted
 
 PREFIX = "/api/v1"
 TIMEOUT_S = 75.0
@@ -42,21 +43,13 @@ class Answer(NamedTuple):
     """The id of the task that the call started, or empty."""
 
 
-class Event(NamedTuple):
-    cursor: str
-    kind: str
-    id: str
-    gone: bool
-    document: dict[str, Any]
-
-
 class Client:
     """One gateway and one credential. Use it as a context manager."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._http = httpx.Client(
-            base_url=settings.url, verify=_trusted(settings.certificate), timeout=TIMEOUT_S, trust_env=False
+            base_url=settings.url, verify=trusted(settings.certificate), timeout=TIMEOUT_S, trust_env=False
         )
         self._host = httpx.URL(settings.url).netloc.decode()
 
@@ -133,7 +126,8 @@ class Client:
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 response.read()
                 opened(response)
-            yield from parse_events(response.iter_lines())
+            parser = Parser()
+            yield from filter(None, map(parser.line, response.iter_lines()))
 
     # -------------------------------------------------------------- inside
 
@@ -145,30 +139,19 @@ class Client:
         content: bytes = b"",
     ) -> tuple[str, dict[str, str]]:
         """The target below the gateway's address, and the headers that sign it."""
-        plain = f"{PREFIX}{path}".encode()
-        encoded = urlencode({} if query is None else dict(query))
-        host = {"host": self._host}
-        digest = signature.body_digest(method, plain, content)
-        request = signature.Request(plain, encoded.encode(), host, digest)
-        added = signature.sign(
-            request, api_id=self.settings.id, secret=self.settings.key, at=datetime.now(UTC)
+        return signature.signed_call(
+            method,
+            f"{PREFIX}{path}",
+            host=self._host,
+            api_id=self.settings.id,
+            secret=self.settings.key,
+            at=datetime.now(UTC),
+            query=urlencode({} if query is None else dict(query)),
+            body=content,
         )
-        return quote(plain) + (f"?{encoded}" if encoded else ""), host | added
 
     def _reachable(self) -> "_Reachable":
         return _Reachable(self.settings.url)
-
-
-def _trusted(certificate: str) -> ssl.SSLContext | bool:
-    """What the gateway's certificate is judged by: that file, or what the system trusts."""
-    if not certificate:
-        return True
-    try:
-        return ssl.create_default_context(cafile=certificate)
-    except OSError as error:  # an SSLError is one too
-        raise Invalid(
-            "certificate", f"certificate {certificate} cannot be used: {error.strerror}; correct the settings"
-        ) from error
 
 
 class _Reachable:
@@ -199,29 +182,6 @@ def opened(response: httpx.Response) -> Any:
     if number:
         raise Refused(message, number)
     return data
-
-
-def parse_events(lines: Iterator[str]) -> Iterator[Event]:
-    """Server-sent events (WHATWG HTML, 9.2) of their lines; comments keep the connection alive."""
-    cursor, kind, data = "", "message", ""
-    for line in lines:
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if line == "":
-            if data:
-                yield _event(cursor, kind, data)
-            kind, data = "message", ""
-        elif name == "id":
-            cursor = value
-        elif name == "event":
-            kind = value
-        elif name == "data":
-            data += value
-
-
-def _event(cursor: str, kind: str, data: str) -> Event:
-    body = msgspec.json.decode(data)
-    return Event(cursor, kind, body.get("id", ""), bool(body.get("gone")), body.get("document") or {})
 
 
 class _Metered(io.BufferedIOBase):

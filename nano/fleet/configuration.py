@@ -18,11 +18,13 @@ SERVICES = {
     "gateway": "services.gateway",
     "responder": "services.addresspool.responder",
     "cell": "services.cell",
+    "portal": "services.portal",
 }
 """The module of each process, by the name of its configuration, its log and its pid file."""
 
 _FABRIC_PORTS = {"scheduler": 5600, "imagestore": 5601, "addresspool": 5602, "gateway": 5603, "cell": 5604}
 _REST_PORT = 5850
+_PORTAL_PORT = 5870
 _LOOPBACK = "127.0.0.1"
 
 
@@ -45,7 +47,32 @@ def service_settings(root: Path, bridge: Bridge, libvirtd: Libvirtd | None) -> d
         "gateway": {"listen": _LOOPBACK, "port": _REST_PORT, **common["gateway"]},
         "cell": {**cell, "bridge": bridge.name, "responder": run / "dhcp.sock", **common["cell"]},
         "responder": responder,
+        "portal": _portal(root),
     }
+
+
+def _portal(root: Path) -> Settings:
+    """A client of the gateway: it is given the gateway's key and certificate, and nothing of the fabric."""
+    gateway = root / "data" / "gateway"
+    return {
+        "listen": _LOOPBACK,
+        "port": _PORTAL_PORT,
+        "gateway": f"https://{_LOOPBACK}:{_REST_PORT}",
+        "gateway_credentials": gateway / "credentials.json",
+        "gateway_certificate": gateway / "tls" / "certificate.pem",
+        "paths": {"data": root / "data" / "portal"},
+    }
+
+
+def portal_url() -> str:
+    """Where the pages are."""
+    return f"https://{_LOOPBACK}:{_PORTAL_PORT}/"
+
+
+def first_start_code(root: Path) -> str:
+    """What the first user of the portal must know; empty once there is one."""
+    path = root / "data" / "portal" / "first-start-code"
+    return path.read_text().strip() if path.exists() else ""
 
 
 def _common(root: Path, run: Path, name: str, port: int) -> dict[str, Any]:

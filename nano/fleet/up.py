@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from nano.fleet.configuration import client_settings
+from nano.fleet.configuration import client_settings, first_start_code, portal_url
 from nano.fleet.guest_image import cache_folder
 from nano.fleet.host import Place, clear, wait_until
 from nano.fleet.live import Fleet, guest_image, living, run_until_interrupted, unless
@@ -52,12 +52,17 @@ def summary(fleet: Fleet, told: dict[str, Any]) -> str:
     """What a person wants to know now."""
     client = client_settings(fleet.place.root)
     pretended = "  (simulated: nothing runs)" if told["simulated"] else ""
+    code = first_start_code(fleet.place.root)
+    first = f"  first start   code {code}  (asked for once, when you create the first user)\n" if code else ""
     seconds = ", ".join(f"{name} {seconds:g} s" for name, seconds in fleet.stages.seconds.items())
     return f"""
 Nano is up.
   instance    {told["name"]}, id {told["id"]}{pretended}
   on          {told["cell"]}, with address {told["address"]}
   stages      {seconds}
+Look at it in the browser; its certificate is the portal's own, which a browser asks about once:
+  portal        {portal_url()}
+{first}Or use the API:
   API         {client["url"]}/api/v1/
   credential  id {client["id"]}  key {client["key"]}  (also in {fleet.place.root}/nanoctl.toml)
 Try, in another terminal:

@@ -73,12 +73,17 @@ def success(data: Any = "", status: int = 200, headers: dict[str, str] | None = 
     )
 
 
-def failure(error: NanoError, *, accept: str = "") -> Answer:
-    """An error, in the form that the client asked for by its `Accept` header."""
+def failure(error: NanoError, *, accept: str = "", no_data: dict[str, str] | str | None = None) -> Answer:
+    """An error, in the form that the client asked for by its `Accept` header.
+
+    `no_data` is what stands for the data that there is none of: `{}` at the gateway, `""` at the portal.
+    """
     number = status_of(error)
     headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if error.retry_after_s else {}
     if not wants_problem(accept):
-        return Answer(written(Failure(number, error.message)), headers=headers)
+        return Answer(
+            written(Failure(number, error.message, {} if no_data is None else no_data)), headers=headers
+        )
     return Answer(written(_problem(error, number)), number, PROBLEM, headers)
 
 
@@ -104,8 +109,8 @@ class Failure(msgspec.Struct):
     error_code: int
     """The HTTP number that fits."""
     message: str
-    data: dict[str, str] = {}
-    """Always `{}`."""
+    data: dict[str, str] | str = {}
+    """Always `{}`, or `""` from the portal itself."""
 
 
 class Problem(msgspec.Struct, omit_defaults=True):

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from nano.bell import Bell
 from nano.contracts.nano import v1
 from nano.joining import joined
 from nano.model.peers import Role
@@ -15,7 +16,6 @@ from nano.web import certificate
 from nano.web.server import bound, server
 from services.gateway import credentials
 from services.gateway.app import App
-from services.gateway.bell import Bell
 from services.gateway.call import Gateway, Services
 from services.gateway.config import Config, check
 from services.gateway.feed import Feed, feed_from

@@ -19,12 +19,14 @@ from nano import signature
 from nano.model.errors import Internal, NanoError
 from nano.web import bodies, envelope
 from nano.web.envelope import Answer
+from nano.web.keys import Credential
 from nano.web.paths import CATCH_ALL, Routes
+from nano.web.query import Query
 from nano.web.requests import NO_SNIFF, decoded_path, drained, elsewhere, read_body
 from services.gateway import cursor, writes
-from services.gateway.call import Call, Gateway, Query, Route
+from services.gateway.call import Call, Gateway, Route
 from services.gateway.cursor import Book
-from services.gateway.keyring import Credential, Keyring, SignedRequest
+from services.gateway.keyring import Keyring, SignedRequest
 from services.gateway.routes import (
     address_pools,
     compute_pool_cells,

@@ -7,14 +7,14 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 from fastapi import Request, Response
 
-from nano import signature
+from nano.bell import Bell
 from nano.contracts.nano import v1
-from nano.model.errors import Invalid, Unreachable
+from nano.model.errors import Unreachable
 from nano.model.ids import ImageId
 from nano.web.envelope import Answer
-from services.gateway.bell import Bell
+from nano.web.keys import Credential
+from nano.web.query import Query
 from services.gateway.cursor import Book
-from services.gateway.keyring import Credential
 from services.gateway.view import View
 
 B_co = TypeVar("B_co", covariant=True)
@@ -59,47 +59,6 @@ class Gateway:
     is_stopping: bool = False
     readers: int = 0
     """Open event streams."""
-
-
-class Query:
-    """The query of a request, read exactly as it was signed."""
-
-    def __init__(self, query: bytes) -> None:
-        self._pairs: dict[str, list[str]] = {}
-        for name, value in signature.query_pairs(query):
-            text = name.decode(errors="replace")
-            self._pairs.setdefault(text, []).append(value.decode(errors="replace"))
-
-    def text(self, name: str) -> str:
-        """Its first value; empty when it is not there."""
-        return self._pairs.get(name, [""])[0]
-
-    def texts(self, name: str) -> list[str]:
-        return self._pairs.get(name, [])
-
-    def number(self, name: str, default: int) -> int:
-        text = self.text(name)
-        if not text:
-            return default
-        if not (text.isascii() and text.isdecimal()) or len(text) > _DIGITS:
-            raise Invalid(name, f"{name} {text!r:.40} is not a number")
-        return int(text)
-
-    def flag(self, name: str) -> bool | None:
-        """In the documented spellings; None when it is not there."""
-        text = self.text(name)
-        if not text:
-            return None
-        if text not in _FLAGS:
-            raise Invalid(name, f"{name} {text!r:.40} is neither true nor false")
-        return _FLAGS[text]
-
-
-_DIGITS = 15
-_FLAGS = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
-    ("0", "f", "F", "FALSE", "false", "False"), False
-)
-"""REST document, `GET /guest_search/`."""
 
 
 @dataclass(frozen=True, slots=True)

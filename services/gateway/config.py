@@ -1,11 +1,9 @@
 """What can be set about a gateway; an empty file starts a sane one."""
 
-import ipaddress
-
 import msgspec
 
-from nano.model.errors import Invalid
 from nano.service import FabricSettings, Paths
+from nano.web.listening import check_listening
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,15 +28,4 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def check(config: Config) -> None:
     """Invalid when the API would be plain where others can listen."""
-    try:
-        is_loopback = ipaddress.ip_address(config.listen).is_loopback
-    except ValueError:
-        raise Invalid(
-            "listen", f"listen {config.listen!r} is not an address: give one such as 0.0.0.0"
-        ) from None
-    if not (config.tls or is_loopback or config.allow_plain):
-        raise Invalid(
-            "tls",
-            f"tls = false on {config.listen} would show every request to the network: listen on 127.0.0.1, "
-            "or set allow_plain = true as well",
-        )
+    check_listening(config.listen, tls=config.tls, allow_plain=config.allow_plain)

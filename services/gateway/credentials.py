@@ -7,7 +7,8 @@ import structlog
 
 from nano.model.errors import Invalid
 from nano.web.certificate import write_private
-from services.gateway.keyring import Credential, CredentialsFile, new_credential
+from nano.web.keys import Credential, CredentialsFile
+from services.gateway.keyring import new_credential
 
 FILE = "credentials.json"
 

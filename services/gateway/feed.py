@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import betterproto2
 
 from nano import wire
+from nano.bell import Bell
 from nano.contracts.nano import v1
 from nano.fabric.channel import Channel
 from nano.fabric.fabric import Fabric
@@ -20,7 +21,6 @@ from nano.model.peers import Peer, Role
 from nano.model.pool import Cell, Pool
 from nano.model.task import Task
 from nano.model.template import Template
-from services.gateway.bell import Bell
 from services.gateway.cursor import Book
 from services.gateway.view import IDS, Change, View
 

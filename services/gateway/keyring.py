@@ -11,10 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import msgspec
-
 from nano import signature
 from nano.model.errors import Untrusted
+from nano.web.keys import Credential
 
 WINDOW_S = 900.0
 """How far `Nano-Date` may lie from our clock, either way. The documented server takes the whole calendar day
@@ -24,23 +23,6 @@ window)."""
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _ID_BYTES = 9
 _KEY_BYTES = 32
-
-
-class Credential(msgspec.Struct, frozen=True):
-    """A key to the API, in the documented shape."""
-
-    id: str
-    key: str
-
-    def __repr__(self) -> str:
-        return f"Credential({self.id!r})"  # a key in a log is a key lost
-
-
-class CredentialsFile(msgspec.Struct, frozen=True):
-    """The documented `config/api.cfg`: `{"port": 5850, "credentials": [{"id": "...", "key": "..."}]}`."""
-
-    credentials: tuple[Credential, ...]
-    port: int = 5850
 
 
 @dataclass(frozen=True, slots=True)

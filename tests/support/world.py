@@ -26,6 +26,7 @@ from typing import Any, TypeVar, cast
 import structlog
 
 from nano import wire
+from nano.bell import Bell
 from nano.contracts.nano import v1
 from nano.model.action import StopMode
 from nano.model.address import AddressPool, Provider, Range
@@ -52,7 +53,6 @@ from services.cell.images import StoredImages
 from services.cell.life import live
 from services.cell.sim import SimHypervisor, SimMachine, SimSettings
 from services.cell.sim_volumes import SimVolumes
-from services.gateway.bell import Bell
 from services.gateway.feed import Feed, feed_from
 from services.gateway.view import View
 from services.imagestore import rpc as imagestore_rpc

@@ -21,6 +21,7 @@ import httpx
 import msgspec
 
 from nano import signature
+from nano.bell import Bell
 from nano.contracts.nano import v1
 from nano.fabric.bulk import BulkRequest
 from nano.model.action import Action, Outcome
@@ -33,16 +34,16 @@ from nano.saga.engine import Engine
 from nano.saga.targets import Target
 from nano.shelf import Shelf
 from nano.web import certificate
+from nano.web.keys import Credential
 from nano.web.server import bound, server
 from services.addresspool import steps as address_steps
 from services.addresspool.ledger import Ledger
 from services.addresspool.rpc import AddressPoolsRpc
 from services.gateway.app import App
-from services.gateway.bell import Bell
 from services.gateway.call import Gateway, Services
 from services.gateway.cursor import Book
 from services.gateway.feed import Feed
-from services.gateway.keyring import Credential, Keyring, new_credential
+from services.gateway.keyring import Keyring, new_credential
 from services.gateway.view import View
 from services.imagestore import steps as image_steps
 from services.imagestore.catalog import Catalog

@@ -145,7 +145,12 @@ ROUTES = (
         "Find disk images by owner, group and tags",
         answer=list[ImageItem],
         reads=READS,
-        query={"owner": "owned by", "group": "or of this group", "tags": "has any of these; may repeat"},
+        query={
+            "all": "true: every image",
+            "owner": "owned by",
+            "group": "or of this group",
+            "tags": "has any of these; may repeat",
+        },
     ),
     Route("GET", _ONE, read, "Read a disk image", answer=DiskImage, reads=READS),
     Route("POST", _ALL, create, "Register a disk image before its upload", DiskImageCreate, IdResult),

@@ -28,7 +28,7 @@ SILENCE_S = 60.0
 """How long an upload may stand still."""
 
 
-class ImageItem(msgspec.Struct, omit_defaults=True):
+class ImageItem(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An image in a list."""
 
     name: str
@@ -38,6 +38,9 @@ class ImageItem(msgspec.Struct, omit_defaults=True):
     tags: list[str] = []
     create_time: str = ""
     modify_time: str = ""
+    owner: str
+    """This and the next are ours."""
+    group: str
 
 
 class ImageCreate(msgspec.Struct, kw_only=True):
@@ -71,6 +74,8 @@ def item(image: Image) -> ImageItem:
         tags=list(image.tags),
         create_time=local_time(image.created_ms),
         modify_time=local_time(image.modified_ms) if image.content is not None else "",
+        owner=image.owner,
+        group=image.group,
     )
 
 
@@ -88,12 +93,13 @@ def of_kind(view: View, kind: ImageKind) -> Iterable[Image]:
 
 
 def searched(call: Call[None], kind: ImageKind) -> Iterable[Image]:
-    """Owner OR group; with neither there is nothing to find."""
+    """Owner OR group; with neither there is nothing to find. Beyond the document, `all` finds every image."""
     owner, group = call.query.text("owner"), call.query.text("group")
+    everything = call.query.flag("all")
     return (
         image
         for image in of_kind(call.view, kind)
-        if (owner and image.owner == owner) or (group and image.group == group)
+        if everything or (owner and image.owner == owner) or (group and image.group == group)
     )
 
 

@@ -64,7 +64,7 @@ ROUTES = (
         "Find media images by owner or group",
         answer=list[ImageItem],
         reads=READS,
-        query={"owner": "owned by", "group": "or of this group"},
+        query={"all": "true: every image", "owner": "owned by", "group": "or of this group"},
     ),
     Route("GET", _ONE, read, "Read a media image", answer=MediaImage, reads=READS),
     Route("POST", _ALL, create, "Register a media image before its upload", ImageCreate, IdResult),

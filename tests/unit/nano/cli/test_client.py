@@ -6,34 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from nano.cli.client import Client, Event, Refused, opened, parse_events
+from nano.cli.client import Client, Refused, opened
 from nano.cli.settings import Settings
 from nano.model.errors import Invalid, Unreachable
-
-
-def test_events_are_read_as_the_standard_says() -> None:
-    lines = [
-        ": keep-alive",
-        "id: c1",
-        "event: hello",
-        'data: {"kind": "hello"}',
-        "",
-        "id: c2",
-        "event: task",
-        'data: {"kind": "task", "id": "t",',
-        'data: "document": {"state": "done"}}',
-        "",
-        "event: instance",
-        'data: {"id": "i", "gone": true}',
-        "",
-        "",
-        "event: left over",
-    ]
-    assert list(parse_events(iter(lines))) == [
-        Event("c1", "hello", "", False, {}),
-        Event("c2", "task", "t", False, {"state": "done"}),
-        Event("c2", "instance", "i", True, {}),
-    ]
 
 
 def test_an_envelope_is_opened_and_a_failure_keeps_the_gateways_words() -> None:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from nano import wire
+from nano.bell import Bell
 from nano.contracts.nano import v1
 from nano.model.errors import Invalid, NanoError, Stale, Unreachable
 from nano.model.ids import PoolName
 from nano.model.pool import Pool
-from services.gateway.bell import Bell
 from services.gateway.cursor import Book
 from services.gateway.feed import MEMBERS, Feed, change_of
 from services.gateway.view import IDS, View

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nano.model.errors import Untrusted
-from services.gateway.keyring import Credential, Keyring, SignedRequest, is_fresh, new_credential
+from nano.web.keys import Credential
+from services.gateway.keyring import Keyring, SignedRequest, is_fresh, new_credential
 from tests.support.signed_vectors import ID, KEY, NOW_S, SCOPE, VECTORS, Vector
 
 KEYRING = Keyring([Credential(ID, KEY), Credential("other", "another key")])

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from nano.bell import Bell
 from nano.contracts.nano import v1
 from nano.fabric.fabric import Fabric, FabricConfig
 from nano.model.errors import Corrupt, NotFound
 from nano.model.ids import ImageId
 from nano.model.peers import Role
 from nano.shelf import Shelf
-from services.gateway.bell import Bell
 from services.gateway.cursor import Book
 from services.gateway.feed import Feed, feed_from
 from services.gateway.transfer import BulkImages

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.gateway.bell import Bell
+from nano.bell import Bell
 
 pytestmark = pytest.mark.looptime
 

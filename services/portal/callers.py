@@ -1,0 +1,94 @@
+"""Whose request it is: address, session, and whether a browser was led to it by another site."""
+
+import ipaddress
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+from nano.model.errors import Forbidden, Untrusted
+from services.portal.call import Caller, Portal
+from services.portal.sessions import Session
+
+HEADER = "nano-session"
+_COOKIE = "nano-session"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def cookie_name(connection: HTTPConnection) -> str:
+    """With the prefix `__Host-` a browser takes it over TLS only, and gives it to this host only (RFC
+    6265bis)."""
+    return f"__Host-{_COOKIE}" if connection.url.scheme in {"https", "wss"} else _COOKIE
+
+
+def cookie(connection: HTTPConnection, session_id: str) -> str:
+    """The value of `Set-Cookie`; an empty session takes the cookie away. Scripts never see it."""
+    secure = "; Secure" if connection.url.scheme == "https" else ""
+    age = "" if session_id else "; Max-Age=0"
+    return f"{cookie_name(connection)}={session_id}; Path=/; HttpOnly; SameSite=Strict{secure}{age}"
+
+
+def address_of(connection: HTTPConnection, proxies: Collection[str]) -> str:
+    """The peer's address; of a proxy that we trust, the right-most one that it names and that is none
+    itself."""
+    peer = connection.client.host if connection.client is not None else ""
+    if peer not in proxies:
+        return peer
+    for named in reversed(connection.headers.get("x-forwarded-for", "").split(",")):
+        address = named.strip()
+        if address in proxies:
+            continue
+        try:
+            return str(ipaddress.ip_address(address))
+        except ValueError:
+            break
+    return peer
+
+
+def shown_session(portal: Portal, connection: HTTPConnection) -> tuple[Session, bool] | None:
+    """The session that a request shows, and whether by a cookie; None when it shows none.
+
+    `Untrusted` when what it shows has ended. The header of the document wins over the cookie.
+    """
+    by_header = connection.headers.get(HEADER, "")
+    shown = by_header or connection.cookies.get(cookie_name(connection), "")
+    if not shown:
+        return None
+    return portal.sessions.find(shown, portal.monotonic_s()), not by_header
+
+
+def caller_of(portal: Portal, connection: HTTPConnection) -> Caller:
+    """Who calls, as the directory has them now; `Untrusted` when nobody does."""
+    shown = shown_session(portal, connection)
+    if shown is None:
+        raise Untrusted("log in first", field="Nano-Session")
+    session, by_cookie = shown
+    who = portal.directory.who(session.user)
+    if who is None:
+        portal.sessions.close(session.id)
+        raise Untrusted(f"user {session.user} is in no group any more: ask whoever manages users")
+    return Caller(session, who, address_of(connection, portal.config.trusted_proxies), by_cookie)
+
+
+def check_site(connection: HTTPConnection, method: str, origins: Collection[str]) -> None:
+    """Forbidden when a page of another site made a browser send this.
+
+    Browsers say so themselves (Fetch Metadata, `Sec-Fetch-Site`); those that do not, and websockets, name the
+    page's origin. Programs say neither and are not led anywhere.
+    """
+    if method in _SAFE_METHODS:
+        return
+    origin = connection.headers.get("origin", "")
+    if origin in origins:
+        return
+    site = connection.headers.get("sec-fetch-site", "")
+    if site:
+        is_ours = site in {"same-origin", "none"}
+    else:
+        is_ours = not origin or urlsplit(origin).netloc == connection.headers.get("host", "")
+    if not is_ours:
+        raise Forbidden(
+            f"this was sent by a page of another site ({origin or site}): use the portal's own pages, "
+            "or name their address in `origins` of the portal's configuration",
+            field="Origin",
+        )

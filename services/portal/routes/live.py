@@ -1,0 +1,233 @@
+"""`/live/`: a websocket on which a page hears what changes, and what is measured.
+
+The page says from where it goes on and which samples it wants; the messages are in `ring.py` and in
+docs/portal.md. What a session may not see it is not told, judged anew for each message.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+import msgspec
+import structlog
+from fastapi import WebSocket
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from nano.model.errors import NanoError
+from services.portal.access import Menu
+from services.portal.call import Caller, Portal
+from services.portal.callers import caller_of
+from services.portal.directory import Who
+from services.portal.ring import REREAD, Message, written
+from services.portal.visible import sees
+
+ENDED = 4401
+"""The session has ended: log in again."""
+RESTARTED = 1012
+MALFORMED = 1007
+FIRST_S = 10.0
+"""How long a page may take to say what it wants."""
+LOOK_S = 5.0
+"""How often a quiet stream looks whether its session is still open."""
+BATCH = 256
+MOST_SAMPLES = 64
+ZONE = "zone"
+RETRY_S = 2.0
+
+_log = structlog.get_logger("nano.portal")
+
+
+class Wish(msgspec.Struct):
+    """What a page says, first and whenever it wants other samples."""
+
+    since: str = ""
+    """The cursor of the last message that it had; empty: it knows nothing."""
+    samples: list[str] = []
+    """`zone`, or ids of instances."""
+
+
+async def serve(portal: Portal, websocket: WebSocket) -> None:
+    """Raises what is wrong before the upgrade; `Untrusted` without a session."""
+    caller = caller_of(portal, websocket)
+    await websocket.accept()
+    code = await _Stream(portal, websocket, caller).run()
+    if websocket.application_state is WebSocketState.CONNECTED and code:
+        await websocket.close(code)
+
+
+class _Over(Exception):
+    """The stream ends, with this code; 0 when the page is gone already."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Stream:
+    """One page's connection."""
+
+    def __init__(self, portal: Portal, websocket: WebSocket, caller: Caller) -> None:
+        self._portal = portal
+        self._websocket = websocket
+        self._caller = caller
+        self._feed = portal.feed
+        self._samples: dict[str, Message] = {}
+        """The newest of each subject that has not been sent yet."""
+        self._measured = asyncio.Event()
+        self._wanted: tuple[str, ...] = ()
+        self._sampling: asyncio.Task[None] | None = None
+        self._jobs: asyncio.TaskGroup
+
+    async def run(self) -> int:
+        """Until either side ends; the code to close with, 0 when the page is gone."""
+        try:
+            async with asyncio.timeout(FIRST_S):
+                first = await self._heard()
+        except TimeoutError:
+            return MALFORMED
+        except _Over as over:
+            return over.code
+        return await self._served(first)
+
+    async def _served(self, first: Wish) -> int:
+        codes: list[int] = []
+        try:
+            async with asyncio.TaskGroup() as jobs:
+                self._jobs = jobs
+                self._sample(first.samples)
+                jobs.create_task(self._hear(), name="page")
+                jobs.create_task(self._tell(first.since), name="live")
+        except* _Over as ends:
+            codes = [end.code for end in ends.exceptions if isinstance(end, _Over)]
+        except* WebSocketDisconnect:
+            codes = [0]
+        return codes[0]
+
+    async def _heard(self) -> Wish:
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise _Over(0)
+        try:
+            wish = msgspec.json.decode(message.get("text") or "", type=Wish)
+        except msgspec.DecodeError:
+            raise _Over(MALFORMED) from None
+        if len(wish.samples) > MOST_SAMPLES:
+            raise _Over(MALFORMED)
+        return wish
+
+    async def _hear(self) -> None:
+        while True:
+            self._sample((await self._heard()).samples)
+
+    # -- what is told ------------------------------------------------------------------------------
+
+    async def _tell(self, since: str) -> None:
+        ring = self._feed.ring
+        number = ring.number_behind(since) if since else ring.next_number
+        await self._send(Message("hello", "", gone=False, document=None, cursor=since or ring.cursor))
+        if number is None:
+            await self._send_reread()
+            number = ring.next_number
+        is_heard: bool | None = None
+        while True:
+            who = self._who()
+            if who is None:
+                raise _Over(ENDED)
+            if self._portal.is_stopping:
+                raise _Over(RESTARTED)
+            if is_heard is not self._feed.is_heard:
+                is_heard = self._feed.is_heard
+                word = "found" if is_heard else "lost"
+                await self._send(Message(word, "", gone=False, document=None, cursor=""))
+            if not await self._wait_for_news(number, is_heard=is_heard):
+                continue
+            number = await self._tell_events(number, who)
+            await self._tell_samples(who)
+
+    async def _tell_events(self, number: int, who: Who) -> int:
+        """Sends what comes next; where the reader stands then."""
+        events = self._feed.ring.since(number, BATCH)
+        if events is None:
+            await self._send_reread()
+            return self._feed.ring.next_number
+        for told in list(events):
+            number = told.number + 1
+            event = told.event
+            document = None if event.gone else event.document
+            if self._feed.owners.shows(who, event.kind, event.id, document):
+                await self._websocket.send_text(told.text)
+        return number
+
+    async def _tell_samples(self, who: Who) -> None:
+        samples, self._samples = self._samples, {}
+        self._measured.clear()
+        for message in samples.values():
+            if self._may_sample(who, message.id):
+                await self._send(message)
+
+    async def _wait_for_news(self, number: int, *, is_heard: bool) -> bool:
+        """Whether there is something to tell; after `LOOK_S` at the latest, since a session may have
+        ended."""
+        if self._has_news(number, is_heard=is_heard):
+            return True
+        rung = asyncio.ensure_future(self._feed.bell.heard())
+        measured = asyncio.ensure_future(self._measured.wait())
+        try:
+            await asyncio.wait((rung, measured), timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            rung.cancel()
+            measured.cancel()
+        return self._has_news(number, is_heard=is_heard)
+
+    def _has_news(self, number: int, *, is_heard: bool) -> bool:
+        return (
+            number != self._feed.ring.next_number
+            or bool(self._samples)
+            or is_heard is not self._feed.is_heard
+        )
+
+    def _who(self) -> Who | None:
+        """Who it is now; None when the session has ended, or the user is gone."""
+        session = self._caller.session
+        if not self._portal.sessions.is_open(session.id, self._portal.monotonic_s()):
+            return None
+        return self._portal.directory.who(session.user)
+
+    async def _send_reread(self) -> None:
+        await self._send(Message(REREAD, "", gone=False, document=None, cursor=self._feed.ring.cursor))
+
+    async def _send(self, message: Message) -> None:
+        await self._websocket.send_text(written(message))
+
+    # -- what is measured --------------------------------------------------------------------------
+
+    def _sample(self, wanted: Iterable[str]) -> None:
+        """Follows the samples of these subjects, and of no others any more."""
+        subjects = tuple(dict.fromkeys(wanted))
+        if subjects == self._wanted:
+            return
+        self._wanted = subjects
+        if self._sampling is not None:
+            self._sampling.cancel()
+            self._sampling = None
+        if subjects:
+            self._sampling = self._jobs.create_task(self._follow_samples(subjects), name="samples")
+
+    async def _follow_samples(self, subjects: tuple[str, ...]) -> None:
+        """The gateway's stream of them; when it ends it is opened again, for as long as the page is there."""
+        while True:
+            who = self._who()
+            allowed = [each for each in subjects if who is not None and self._may_sample(who, each)]
+            if allowed:
+                query = [("subject", each) for each in allowed]
+                try:
+                    async for event in self._portal.upstream.events("/samples/", query):
+                        self._samples[event.id] = Message("sample", event.id, False, event.document, "")
+                        self._measured.set()
+                except NanoError as error:
+                    _log.info("samples.ended", code=error.code, error=error.message)
+            await asyncio.sleep(RETRY_S)
+
+    def _may_sample(self, who: Who, subject: str) -> bool:
+        if subject == ZONE:
+            return Menu.DASHBOARD in who.menu
+        return sees(who, self._feed.owners.of(subject))
