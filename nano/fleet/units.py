@@ -88,6 +88,7 @@ def rendered(layout: Layout, services: Iterable[str] = tuple(UNITS)) -> dict[str
     if "cell" in services:
         made["etc/sysusers.d/nano-cell.conf"] = _filled("nano-cell.sysusers", layout)
     made["etc/tmpfiles.d/nano.conf"] = _filled("nano.tmpfiles", layout)
+    made["etc/sysctl.d/60-nano.conf"] = _filled("nano.sysctl", layout)
     return made
 
 

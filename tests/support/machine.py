@@ -1,12 +1,11 @@
 """A bare Debian of its own with systemd as PID 1, in a container: what units are tried on for real.
 
-Its tree is built from packages once and kept in the cache; each machine has a copy that goes with it, a network
-of its own, and this checkout's code bound in, run by the tree's Python.
+Its tree is built from packages once and kept in the cache; each machine has a copy that goes with it, a
+network of its own, and this checkout's code bound in, run by the tree's Python.
 """
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -45,6 +44,9 @@ _NOT_NEEDED = (
 _POWER_OFF = signal.SIGRTMIN + 4
 """What systemd(1) as PID 1 takes for `systemctl poweroff`."""
 
+_REBOOTS = 133
+"""How systemd-nspawn ends when it shall be started again, as it leaves that to whoever keeps its unit."""
+
 _CONTROL_GROUPS = """\
 [Unit]
 Description=Control groups of version 1 may be written (systemd-nspawn mounts them read-only)
@@ -63,15 +65,14 @@ WantedBy=sysinit.target
 
 def tree(cache: Path) -> Path:
     """The machine's root folder as a tar file in `cache`, built now if this list of packages is not there."""
-    suite = SUITES[sys.version_info[:2]]
+    suite = SUITES.get(sys.version_info[:2])
+    assert suite, f"no Debian has Python {sys.version.split()[0]}: run this with one of {list(SUITES)}"
     digest = hashlib.sha256(" ".join((suite, *PACKAGES)).encode()).hexdigest()[:16]
     target = cache / f"machine-{digest}.tar"
     if not target.exists():
         cache.mkdir(parents=True, exist_ok=True)
         draft = target.with_suffix(".part.tar")
-        run_tool(
-            "mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, str(draft)
-        )
+        run_tool("mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, str(draft))
         draft.rename(target)
     return target
 
@@ -83,6 +84,7 @@ class Machine:
         self.folder = folder
         self.root = folder / "root"
         self._nspawn: subprocess.Popen[bytes] | None = None
+        self._groups = ControlGroups(folder.name)
 
     # Life
 
@@ -109,7 +111,7 @@ class Machine:
         )
 
     def boot(self) -> None:
-        """Returns when systemd has started all that it was told to."""
+        """Switch it on; returns when systemd has started all that it was told to."""
         bound = {
             ROOT / "nano": f"{PREFIX}/source/nano",
             ROOT / "services": f"{PREFIX}/source/services",
@@ -118,6 +120,7 @@ class Machine:
         with (self.folder / "console.log").open("ab") as console:
             self._nspawn = subprocess.Popen(
                 [
+                    *self._groups.entered(),
                     *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
                     *("--directory", str(self.root), "--machine=nano-machine", "--console=pipe"),
                     *("--private-network", "--link-journal=no", "--resolv-conf=off", "--timezone=off"),
@@ -129,9 +132,6 @@ class Machine:
                 stderr=console,
                 start_new_session=True,
             )
-        self.wait_booted()
-
-    def wait_booted(self) -> None:
         wait_until(lambda: self.is_running, BOOT_S, "systemd to boot", self.console)
 
     @property
@@ -153,10 +153,10 @@ class Machine:
 
     def reboot(self) -> None:
         """As an administrator does it; returns when the next life has booted."""
-        before = self.leader
+        assert self._nspawn is not None
         self.tell("systemctl", "reboot")
-        wait_until(lambda: self.leader not in {0, before}, STOP_S + BOOT_S, "a reboot", self.console)
-        self.wait_booted()
+        assert self._nspawn.wait(STOP_S) == _REBOOTS
+        self.boot()
 
     def stop(self) -> None:
         """Switch it off, by force if it does not heed; nothing of it runs afterwards."""
@@ -173,6 +173,7 @@ class Machine:
                     os.kill(pid, signal.SIGKILL)
             nspawn.wait()
         self._nspawn = None
+        self._groups.remove()
 
     # Talking to it
 
@@ -189,7 +190,11 @@ class Machine:
         if not self.leader and not check:
             return ""
         done = subprocess.run(
-            self.within(*command), capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/usr/sbin"}
+            self.within(*command),
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": "/usr/bin:/usr/sbin"},
         )
         assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -200,7 +205,9 @@ class Machine:
         return dict(line.split("=", 1) for line in said.splitlines())
 
     def journal(self, unit: str, lines: int = 30) -> str:
-        return self.tell("journalctl", "--no-pager", "--quiet", f"--lines={lines}", f"--unit={unit}", check=False)
+        return self.tell(
+            "journalctl", "--no-pager", "--quiet", f"--lines={lines}", f"--unit={unit}", check=False
+        )
 
     def console(self) -> str:
         return "\n".join((self.folder / "console.log").read_text(errors="replace").splitlines()[-30:])
@@ -217,6 +224,33 @@ class Machine:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.symlink_to(target)
+
+
+class ControlGroups:
+    """One group of ours in each hierarchy of version 1: all groups of a machine are below, and end with it.
+
+    Without, systemd-nspawn and the machine's libvirt make theirs at the top and leave them behind. Of version
+    2 there is one hierarchy, in which systemd-nspawn cleans up by itself.
+    """
+
+    def __init__(self, name: str) -> None:
+        folders = {each.resolve() for each in Path("/sys/fs/cgroup").iterdir()}
+        self._groups = [each / name for each in sorted(folders) if (each / "cgroup.clone_children").exists()]
+
+    def entered(self) -> list[str]:
+        """What to put before a command to have it run in them; they are made now."""
+        for group in self._groups:
+            group.mkdir(exist_ok=True)
+            for member in ("cpuset.cpus", "cpuset.mems"):
+                if (group / member).exists():
+                    (group / member).write_text((group.parent / member).read_text())
+        enter = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
+        return ["sh", "-c", enter, "sh", *(str(group) for group in self._groups), "--"]
+
+    def remove(self) -> None:
+        for group in self._groups:
+            for folder, _, _ in os.walk(group, topdown=False):
+                Path(folder).rmdir()
 
 
 @contextlib.contextmanager
