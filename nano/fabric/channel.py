@@ -5,7 +5,7 @@ A channel names a peer, never an address: each call asks for the link to whoever
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, NoReturn, Self, cast
+from typing import Any, Self, cast
 
 import grpclib.client
 from grpclib.const import Cardinality, Status
@@ -19,9 +19,12 @@ from nano.fabric.caller import TASK_HEADER, current_task
 from nano.fabric.exchanges import LinkLost
 from nano.fabric.link import Link
 from nano.fabric.status import DETAIL_TRAILER, error_of, error_of_grpc
-from nano.model.errors import Corrupt, TimedOut, Unreachable, from_code
+from nano.model.errors import Corrupt, NanoError, TimedOut, Unreachable, from_code
 
 Connect = Callable[[], Awaitable[Link]]
+
+BROKEN = (GRPCError, StreamTerminatedError, StreamClosedError, TimeoutError)
+"""What grpclib and links raise; `Call.fact` says what it means."""
 
 
 class Call(grpclib.client.Stream[Any, Any]):
@@ -31,7 +34,7 @@ class Call(grpclib.client.Stream[Any, Any]):
         try:
             await super().__aenter__()
         except TimeoutError as error:
-            self._raise(error)
+            raise self.fact(error) from error
         return self
 
     async def send_request(self, *, end: bool = False) -> None:
@@ -49,13 +52,13 @@ class Call(grpclib.client.Stream[Any, Any]):
     ) -> None:
         try:
             await super().__aexit__(exc_type, exc_val, exc_tb)
-        except (GRPCError, StreamTerminatedError, StreamClosedError, TimeoutError) as error:
-            self._raise(error)
+        except BROKEN as error:
+            raise self.fact(error) from error
         finally:
             if not self._send_request_done and self._wrapper_ctx is not None:
                 self._wrapper_ctx.__exit__(None, None, None)  # grpclib leaves the deadline's timer behind
-        if isinstance(exc_val, GRPCError | StreamTerminatedError | StreamClosedError | TimeoutError):
-            self._raise(exc_val)
+        if isinstance(exc_val, BROKEN):
+            raise self.fact(exc_val) from exc_val
 
     def _process_grpc_status(self, headers_map: dict[str, str]) -> tuple[Status, str | None, Any]:
         status, message, _ = super()._process_grpc_status(headers_map)
@@ -66,18 +69,29 @@ class Call(grpclib.client.Stream[Any, Any]):
         if status is not Status.OK:
             raise error_of(status, message, _decoded(details))
 
-    def _raise(self, error: Exception) -> NoReturn:
+    async def end_well(self) -> None:
+        """Returns when the callee, who has ended its answer, says that all is well; else raises its error."""
+        self._end_done = True  # what we would still send nobody reads
+        await self.recv_trailing_metadata()
+
+    def abandon(self) -> None:
+        """Give the call up: the callee is told at once, and leaving the context waits for nothing."""
+        self._stream.reset_nowait()
+        self._cancel_done = True
+
+    def fact(self, error: Exception) -> NanoError:
+        """The model's error for what grpclib or a link raised while the call was made."""
         method = self._method_name
         match error:
             case LinkLost(fact=fact):
-                raise from_code(fact.code, fact.message, subject=fact.subject) from error
+                return from_code(fact.code, fact.message, subject=fact.subject)
             case GRPCError():
-                raise error_of_grpc(error) from error
+                return error_of_grpc(error)
             case TimeoutError():
-                raise TimedOut(f"{method} did not answer before the call's deadline") from error
+                return TimedOut(f"{method} did not answer before the call's deadline")
             case ProtocolError():
-                raise Corrupt(f"{method}: {error}") from error
-        raise Unreachable(f"{method} was broken off: {error}") from error
+                return Corrupt(f"{method}: {error}")
+        return Unreachable(f"{method} was broken off: {error}")
 
 
 def _decoded(detail: str | None) -> bytes | None:

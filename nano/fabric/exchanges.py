@@ -15,13 +15,10 @@ from grpclib.exceptions import StreamTerminatedError
 from h2.exceptions import StreamClosedError
 
 from nano.fabric.h3 import Http3
-from nano.fabric.quic import KIB, Connection
+from nano.fabric.quic import Connection
 from nano.fabric.stream import Cancellable, Headers, Stream
 from nano.model.errors import NanoError
 from nano.model.peers import Peer
-
-SEND_MARK_BYTES = 512 * KIB
-"""Unsent bytes of one stream at which its sender waits."""
 
 _CANCELLED = ErrorCode.H3_REQUEST_CANCELLED
 
@@ -120,15 +117,16 @@ class Exchanges:
 
     async def send_data(self, stream: Stream, data: bytes, *, end: bool) -> None:
         """Send in parts, each when there is room below the mark."""
-        parts = range(0, len(data), SEND_MARK_BYTES) or (0,)
+        mark = stream.send_mark_bytes
+        parts = range(0, len(data), mark) or (0,)
         for start in parts:
-            while self._quic.unsent_bytes(stream.id) >= SEND_MARK_BYTES and stream.error is None:
+            while self._quic.unsent_bytes(stream.id) >= mark and stream.error is None:
                 await self._room(stream.id)
             if stream.unwanted:
                 return
             if stream.error is not None or self._http is None or self._is_stopped(stream):
                 raise StreamClosedError(stream.id)
-            part = data if len(data) <= SEND_MARK_BYTES else data[start : start + SEND_MARK_BYTES]
+            part = data if len(data) <= mark else data[start : start + mark]
             last = end and start == parts[-1]
             self._http.send_data(stream.id, part, last)
             stream.sent_end = stream.sent_end or last
@@ -287,7 +285,8 @@ class Exchanges:
         await asyncio.shield(waiter)
 
     def _has_room(self, stream_id: int) -> bool:
-        return self._quic.unsent_bytes(stream_id) < SEND_MARK_BYTES // 2
+        stream = self._streams.get(stream_id)
+        return stream is None or self._quic.unsent_bytes(stream_id) < stream.send_mark_bytes // 2
 
 
 def resolve(waiter: asyncio.Future[None] | None) -> None:

@@ -191,14 +191,15 @@ class Fabric:
 
     # Calling
 
-    def channel(self, role: Role, name: str | None = None) -> Channel:
+    def channel(self, role: Role, name: str | None = None, *, visit: bool = False) -> Channel:
         """The way to one peer, or to whoever has `role`: hand it to a generated stub.
 
         A call fails with `Unreachable` when nobody answers within its deadline, and at once when it is known
-        that nobody is there.
+        that nobody is there. A `visit` has a link of its own, which is closed when it is not used.
         """
         target = role if name is None else Peer(role, name)
-        return Channel(_label(target), lambda: self._links.get(target, Purpose.CALLS), self._codec)
+        purpose = Purpose.VISITS if visit else Purpose.CALLS
+        return Channel(_label(target), lambda: self._links.get(target, purpose), self._codec)
 
     def bulk(self, role: Role, name: str | None = None) -> BulkClient:
         """The way to a peer's bodies, on a link of their own that is closed when it is not used."""

@@ -19,8 +19,8 @@ FIND_S = 5.0
 DIAL_S = 3.0
 """How long one address may take to answer."""
 
-BULK_IDLE_S = 30.0
-"""After how long without a transfer a bulk link is closed."""
+IDLE_S = 30.0
+"""After how long without use a link is closed that is not for the calls of every day."""
 
 PROOF_S = 0.5
 """How long a peer may take to prove that the old link still reaches it."""
@@ -31,10 +31,12 @@ _LONGEST_PAUSE_S = 5.0
 
 class Purpose(Enum):
     CALLS = "calls"
+    VISITS = "visits"
+    """Calls to somebody with whom there is no other business."""
     BULK = "bulk"
 
 
-_WINDOWS = {Purpose.CALLS: CALL_WINDOWS, Purpose.BULK: BULK_WINDOWS}
+_WINDOWS = {Purpose.CALLS: CALL_WINDOWS, Purpose.VISITS: CALL_WINDOWS, Purpose.BULK: BULK_WINDOWS}
 
 MakeHandlers = Callable[[tuple[Peer, Address, Purpose]], Handlers]
 
@@ -188,14 +190,14 @@ class Links:
         if before is not None:
             self._leaving.add(before)
         self._links[peer, purpose] = link
-        if purpose is Purpose.BULK:
+        if purpose is not Purpose.CALLS:
             self._close_when_idle(link)
 
     def _close_when_idle(self, link: Link) -> None:
         if link.error is not None:
             return
         loop = asyncio.get_running_loop()
-        due = loop.time() + BULK_IDLE_S if link.exchanges else link.exchanges.last_used + BULK_IDLE_S
+        due = loop.time() + IDLE_S if link.exchanges else link.exchanges.last_used + IDLE_S
         if due <= loop.time():
             link.close()
         else:

@@ -7,12 +7,13 @@ transfers use the same class without gRPC's framing.
 import asyncio
 import collections
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from grpclib.exceptions import StreamTerminatedError
 from h2.exceptions import StreamClosedError
 
 from nano.fabric.framing import PREFIX_BYTES, message_size
+from nano.fabric.quic import KIB
 
 if TYPE_CHECKING:
     from nano.fabric.exchanges import Exchanges
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 Headers = list[tuple[str, str]]
 
 CONTENT_TYPE = ("content-type", "application/grpc")
+
+SEND_MARK_BYTES = 512 * KIB
+"""Unsent bytes of one stream at which its sender waits, unless the stream says otherwise."""
 
 
 class Cancellable(Protocol):
@@ -126,6 +130,7 @@ class Stream:
         self.unwanted = False
         """The peer has answered without waiting for the rest: what is still sent would be thrown away."""
         self.error: StreamTerminatedError | None = None
+        self.send_mark_bytes = SEND_MARK_BYTES
         self.inbox = Inbox(self._consumed)
         self._changed: asyncio.Future[None] | None = None
         self._in_message = False
@@ -277,3 +282,13 @@ class Stream:
     def reset_nowait(self, error_code: object = None) -> None:
         del error_code  # grpclib's are HTTP/2's; ours is always "cancelled"
         self.exchanges.reset(self)
+
+
+def keep_short(call: Any, unsent_bytes: int) -> None:
+    """Have the sender of a call, grpclib's of either side, wait already when so many bytes are unsent.
+
+    For streams whose reader may stop for good: what waits for it is held here. To be called once the call is
+    begun.
+    """
+    stream: Stream = call._stream
+    stream.send_mark_bytes = unsent_bytes

@@ -57,6 +57,8 @@ def _portal(root: Path) -> Settings:
     return {
         "listen": _LOOPBACK,
         "port": _PORTAL_PORT,
+        # Nobody but this host hears it, and a browser warns of a certificate that it does not know.
+        "tls": False,
         "gateway": f"https://{_LOOPBACK}:{_REST_PORT}",
         "gateway_credentials": gateway / "credentials.json",
         "gateway_certificate": gateway / "tls" / "certificate.pem",
@@ -66,7 +68,7 @@ def _portal(root: Path) -> Settings:
 
 def portal_url() -> str:
     """Where the pages are."""
-    return f"https://{_LOOPBACK}:{_PORTAL_PORT}/"
+    return f"http://{_LOOPBACK}:{_PORTAL_PORT}/"
 
 
 def first_start_code(root: Path) -> str:

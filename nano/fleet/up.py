@@ -60,8 +60,8 @@ Nano is up.
   instance    {told["name"]}, id {told["id"]}{pretended}
   on          {told["cell"]}, with address {told["address"]}
   stages      {seconds}
-Look at it in the browser; its certificate is the portal's own, which a browser asks about once:
-  portal        {portal_url()}
+Look at it in your browser:
+  portal      {portal_url()}
 {first}Or use the API:
   API         {client["url"]}/api/v1/
   credential  id {client["id"]}  key {client["key"]}  (also in {fleet.place.root}/nanoctl.toml)

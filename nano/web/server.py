@@ -1,14 +1,21 @@
-"""uvicorn in our own event loop: it takes a socket that is bound already and no signals."""
+"""uvicorn in our own event loop: it takes a socket that is bound already and no signals.
+
+HTTP/1.1 and websockets. What is refused before a websocket is opened is answered as any request is.
+"""
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import Iterator
+from typing import Any
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from nano.model.errors import Conflict
 
@@ -17,6 +24,14 @@ CONNECTIONS = 2000
 """How many clients may be connected; one more is answered 503 at once."""
 HEAD_S = 20.0
 """How long a client may take over the head of a request, from its connection or its first byte on."""
+MESSAGE_BYTES = 256 * 1024
+"""The longest message of a websocket that is taken; a client that sends more is closed with 1009."""
+PING_S = 20.0
+"""How often the client of a websocket is asked whether it lives."""
+PONG_S = 20.0
+"""How long it may take to answer; then it is cut off."""
+CLOSE_S = 5.0
+"""How long it may take to answer a close."""
 _TICK_S = 1.0  # the `Date` of answers
 GRACE_S = 5
 """How long answers that are under way may take when the gateway stops."""
@@ -26,6 +41,7 @@ class Impatient(H11Protocol):
     """Closes a connection whose client takes too long over the head of a request: uvicorn waits for ever."""
 
     _late: asyncio.TimerHandle | None = None
+    _is_upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -33,6 +49,8 @@ class Impatient(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._is_upgraded:
+            return  # a websocket's own protocol hears the rest
         is_busy = self.cycle is not None and not self.cycle.response_complete
         if is_busy:
             self._forget()
@@ -47,10 +65,54 @@ class Impatient(H11Protocol):
         self._forget()
         super().connection_lost(exc)
 
+    def _should_upgrade(self) -> bool:
+        """Only a GET, and while there is room: all else is an ordinary request (RFC 9110, section 7.8)."""
+        has_room = len(self.connections) < CONNECTIONS
+        return self.scope["method"] == "GET" and has_room and super()._should_upgrade()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._forget()
+        self._is_upgraded = True
+        super().handle_websocket_upgrade(event)
+
     def _forget(self) -> None:
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+
+_QUIET = logging.getLogger("nano.web.websocket")
+_QUIET.setLevel(logging.WARNING)
+"""uvicorn and websockets write each path into their logs, and the path of a console is its ticket."""
+
+
+class Websocket(WebSocketsSansIOProtocol):
+    """Keeps paths out of logs, and does not wait for what a dead client has not taken."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.logger = self.conn.logger = _QUIET
+        self.conn.debug = False
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated:  # `websockets` found a flaw in the head, and waits for ever
+            self.transport.write(
+                b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            )
+            self.transport.close()
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.transport.abort()  # close would wait until the client has taken what waits for it
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # a refusal is an answer too; uvicorn would call it a defect
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+            self.close_timer = self.loop.call_later(CLOSE_S, self.transport.abort)
 
 
 class Server(uvicorn.Server):
@@ -100,11 +162,15 @@ def bound(address: str, port: int) -> socket.socket:
 
 
 def server(app: ASGIApp, tls: ssl.SSLContext | None) -> Server:
-    """HTTP/1.1 without access log, lifespan and websockets."""
+    """HTTP/1.1 and websockets, without access log, lifespan and compression."""
     config = uvicorn.Config(
         app,
         http=Impatient,
-        ws="none",
+        ws=Websocket,
+        ws_max_size=MESSAGE_BYTES,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PONG_S,
+        ws_per_message_deflate=False,
         lifespan="off",
         interface="asgi3",
         log_config=None,

@@ -90,7 +90,8 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         sampler = Sampler(name, hypervisor, data / "storage", fabric.send_sample, now_ms)
         jobs = await up.enter_async_context(asyncio.TaskGroup())
         up.callback(jobs.create_task(sampler.run(), name="samples").cancel)
-        fabric.serve([CellRpc(shelf, capabilities), StepsRpc(callee)], ROLES | STEP_ROLES)
+        rpc = CellRpc(shelf, capabilities, hypervisor)
+        fabric.serve([rpc, StepsRpc(callee)], ROLES | STEP_ROLES)
         ready(f"{name} runs on {capabilities.virt_type}")
         await stopping.wait()
 

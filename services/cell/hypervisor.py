@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from nano.model.action import StopMode
+from nano.model.errors import Conflict, Unsupported
 from nano.model.ids import InstanceId
 from nano.model.instance import InstanceSpec, Power
 from nano.model.pool import Capabilities
+from nano.model.template import RemoteControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,19 @@ class Resync:
 Event = Changed | Gone | Resync
 
 
+class Display(Protocol):
+    """One connection to a machine's screen, an end of `nano.relay`; whoever opened it closes it."""
+
+    async def receive(self) -> bytes:
+        """The next bytes; empty when the machine has gone off, or closed its screen."""
+
+    async def send(self, data: bytes) -> bool:
+        """Takes all of them, when there is room; False when the machine has gone off."""
+
+    def close(self) -> None:
+        """The emulator is told at once. Nobody may still receive or send."""
+
+
 class Hypervisor(Protocol):
     """A host's machines. Every call may be repeated; errors are `NanoError`s that name the instance.
 
@@ -120,5 +135,24 @@ class Hypervisor(Protocol):
     async def guest_addresses(self, instance: InstanceId) -> tuple[IPv4Address, ...]:
         """What the guest says it has, loopback left out; `Unreachable` when no agent answers."""
 
+    async def open_display(self, instance: InstanceId) -> Display:
+        """A new connection to its screen, keyboard and pointer. It speaks RFB and asks for no password.
+
+        `Conflict` when the machine is off, `Unsupported` when its display speaks something else.
+        """
+
     def events(self) -> AsyncIterator[Event]:
         """Each change from now on. The iterator ends with the driver."""
+
+
+def check_display(instance: InstanceId, kind: str, *, is_on: bool) -> None:
+    """Whether a display of that kind can be opened; the same words from both drivers."""
+    if kind != RemoteControl.VNC:
+        raise Unsupported(
+            f"the display of instance {instance} is of the kind {kind or 'none'}, which is not carried: "
+            "its template must say vnc",
+            field="control",
+            subject=instance,
+        )
+    if not is_on:
+        raise Conflict(f"instance {instance} is off and shows nothing: start it", subject=instance)

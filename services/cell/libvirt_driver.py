@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -17,9 +18,19 @@ from nano.model.errors import Conflict, Internal, NotFound, TimedOut, Unreachabl
 from nano.model.ids import InstanceId
 from nano.model.instance import Power
 from nano.model.pool import Capabilities, VirtType
+from services.cell.descriptor import Descriptor
 from services.cell.domain_xml import AGENT_CHANNEL, METADATA_URI, domain_xml, read_mark
 from services.cell.events import Events
-from services.cell.hypervisor import Changed, Counters, Domain, Event, Gone, Machine, Resync
+from services.cell.hypervisor import (
+    Changed,
+    Counters,
+    Domain,
+    Event,
+    Gone,
+    Machine,
+    Resync,
+    check_display,
+)
 from services.cell.kvm import VirtChoice, kvm_facts, virt_type
 from services.cell.libvirt_link import Link, hand_over
 
@@ -313,6 +324,20 @@ class LibvirtHypervisor:
         )
         return addresses(interfaces)
 
+    async def open_display(self, instance: InstanceId) -> Descriptor:
+        opened: list[socket.socket] = []
+
+        def open_graphics(connection: Any) -> None:
+            opened.append(_open_graphics(connection.lookupByUUIDString(instance), instance))
+
+        try:
+            await self._link.slow.call(open_graphics, f"opening the display of instance {instance}", instance)
+        except BaseException:  # also a caller who went away while the thread opened it
+            for screen in opened:
+                screen.close()
+            raise
+        return Descriptor(opened[0])
+
     # Events
 
     def events(self) -> AsyncIterator[Event]:
@@ -453,6 +478,13 @@ def _ask_agent(domain: Any) -> Any:
     """Runs on a thread. Without a limit of its own, a guest that hangs would keep the thread for ever."""
     domain.agentSetResponseTimeout(AGENT_S, 0)
     return domain.interfaceAddresses(libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT)
+
+
+def _open_graphics(domain: Any, instance: InstanceId) -> socket.socket:
+    """Runs on a thread. libvirt hands one end of a new pair to the emulator, and the other to us."""
+    kind = ET.fromstring(domain.XMLDesc()).find("devices/graphics")  # noqa: S314 - written by our own libvirt
+    check_display(instance, "" if kind is None else kind.get("type", ""), is_on=bool(domain.isActive()))
+    return socket.socket(fileno=domain.openGraphicsFD(0, libvirt.VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH))
 
 
 def _agent_connected(xml: str) -> bool:

@@ -23,8 +23,20 @@ from nano.model.errors import Conflict, NanoError, NotFound, TimedOut, Unreachab
 from nano.model.ids import InstanceId
 from nano.model.instance import Power
 from nano.model.pool import Capabilities, VirtType
+from nano.model.template import RemoteControl
+from services.cell.descriptor import Descriptor
 from services.cell.events import Events
-from services.cell.hypervisor import Changed, Counters, Domain, Event, Gone, Machine, Resync
+from services.cell.hypervisor import (
+    Changed,
+    Counters,
+    Domain,
+    Event,
+    Gone,
+    Machine,
+    Resync,
+    check_display,
+)
+from services.cell.sim_screens import Screens
 
 _GIB = 1024**3
 _IDLE_SHARE = 0.05
@@ -60,6 +72,8 @@ class SimMachine(msgspec.Struct, frozen=True):
     power: Power = Power.STOPPED
     agent: bool = False
     reason: str = ""
+    name: str = ""
+    control: RemoteControl = RemoteControl.VNC
 
     @property
     def domain(self) -> Domain:
@@ -85,6 +99,7 @@ class SimHypervisor:
         self._since: dict[InstanceId, float] = {}
         self._faults: dict[tuple[str, InstanceId], list[NanoError]] = {}
         self._away = False
+        self._screens = Screens()
         self._machines = {machine.instance: machine for machine in _load(state_file)}
         for machine in self._machines.values():
             if machine.power is Power.RUNNING:
@@ -98,6 +113,7 @@ class SimHypervisor:
         finally:
             for timer in self._timers.values():
                 timer.cancel()
+            self._screens.close_all()
             self._events.close()
 
     # What a test may do to it
@@ -129,6 +145,7 @@ class SimHypervisor:
         """Every machine is off, as after a power failure; no event tells of it."""
         for machine in self._machines.values():
             self._stop_timer(machine.instance)
+            self._screens.close(machine.instance)
             self._keep(_off(machine, ""))
 
     # Hypervisor
@@ -158,6 +175,8 @@ class SimHypervisor:
                 has_system=machine.spec.image is not None,
                 power=known.power if known else Power.STOPPED,
                 agent=known.agent if known else False,
+                name=machine.spec.name,
+                control=machine.spec.devices.control,
             )
         )
 
@@ -213,6 +232,12 @@ class SimHypervisor:
         binding = self._binding_of(instance)
         return (binding.address,) if binding else ()
 
+    async def open_display(self, instance: InstanceId) -> Descriptor:
+        await self._arrive("open_display", instance)
+        known = self._machine(instance)
+        check_display(instance, known.control, is_on=known.power is not Power.STOPPED)
+        return await self._screens.open(instance, known.name)
+
     def events(self) -> AsyncIterator[Event]:
         return self._events.subscribe()
 
@@ -259,6 +284,7 @@ class SimHypervisor:
         if mode is StopMode.RESET or known.agent:
             again = msgspec.structs.replace(known, agent=False)
             self._change(again)
+            self._screens.restart(again.instance)
             self._boot(again)
 
     def _boot(self, machine: SimMachine) -> None:
@@ -273,6 +299,7 @@ class SimHypervisor:
 
     def _halt(self, instance: InstanceId, reason: str) -> None:
         self._stop_timer(instance)
+        self._screens.close(instance)
         self._change(_off(self._machine(instance), reason))
 
     def _stop_timer(self, instance: InstanceId) -> None:

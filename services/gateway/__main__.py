@@ -18,6 +18,7 @@ from services.gateway import credentials
 from services.gateway.app import App
 from services.gateway.call import Gateway, Services
 from services.gateway.config import Config, check
+from services.gateway.displays import CellDisplays
 from services.gateway.feed import Feed, feed_from
 from services.gateway.keyring import Keyring
 from services.gateway.transfer import BulkImages
@@ -43,6 +44,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
             v1.ImageStoreStub(fabric.channel(Role.IMAGESTORE)),
             v1.AddressPoolsStub(fabric.channel(Role.ADDRESSPOOL)),
             BulkImages(fabric.bulk(Role.IMAGESTORE)),
+            CellDisplays(fabric),
         )
         gateway = Gateway(View(), Bell(), services, time.monotonic, now_ms, started_ms=now_ms())
         jobs = await up.enter_async_context(asyncio.TaskGroup())

@@ -1,6 +1,7 @@
 """What a route is, and what its handler is given."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -10,11 +11,13 @@ from fastapi import Request, Response
 from nano.bell import Bell
 from nano.contracts.nano import v1
 from nano.model.errors import Unreachable
-from nano.model.ids import ImageId
+from nano.model.ids import CellId, ImageId, InstanceId
+from nano.relay import End
 from nano.web.envelope import Answer
 from nano.web.keys import Credential
 from nano.web.query import Query
 from services.gateway.cursor import Book
+from services.gateway.tickets import Tickets
 from services.gateway.view import View
 
 B_co = TypeVar("B_co", covariant=True)
@@ -35,14 +38,26 @@ class ImageBytes(Protocol):
         """One version's bytes from there to their end; raises when they break off."""
 
 
+class Displays(Protocol):
+    """The displays of instances, wherever they run."""
+
+    def open(self, cell: CellId, instance: InstanceId) -> AbstractAsyncContextManager[End]:
+        """The display for the time of the context, open when that is entered.
+
+        It ends when the machine goes off. Raises, entered or later, what the cell says, and `Unreachable`
+        when the cell is not there, or there no more.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Who keeps the books."""
+    """Who keeps the books, and who holds what is in none."""
 
     scheduler: v1.SchedulerStub
     imagestore: v1.ImageStoreStub
     addresspool: v1.AddressPoolsStub
     image_bytes: ImageBytes
+    displays: Displays
 
 
 @dataclass(slots=True)
@@ -59,6 +74,9 @@ class Gateway:
     is_stopping: bool = False
     readers: int = 0
     """Open event streams."""
+    tickets: Tickets = field(default_factory=Tickets)
+    consoles: int = 0
+    """Displays that browsers look at now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +131,8 @@ class Route:
     """The body is `multipart/form-data` and read by the handler."""
     is_open: bool = False
     """Needs no signature."""
+    is_websocket: bool = False
+    """Answers by a websocket; its handler accepts that."""
     at: str = API
     """What the path is below."""
 

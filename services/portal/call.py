@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from fastapi import Request, Response, WebSocket
+from fastapi import Request, Response
 
 from nano.model.errors import Untrusted
 from nano.shelf import Shelf
@@ -75,7 +75,7 @@ class Call(Generic[B_co]):
     """One request that has been found, believed and read."""
 
     portal: Portal
-    request: Request | WebSocket
+    request: Request
     params: Mapping[str, str]
     query: Query
     address: str
@@ -119,8 +119,9 @@ class Route:
     """What the operation log says of a call; None: nothing, since it changes nothing."""
     may_be_empty: bool = False
     """An empty body is as good as `{}`."""
-    is_stream: bool = False
-    """The body is left to the handler."""
+    is_upload: bool = False
+    """The body is left to the handler, and may be long."""
+    is_websocket: bool = False
     is_open: bool = False
     """Needs no session."""
 

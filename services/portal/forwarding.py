@@ -2,7 +2,7 @@
 back."""
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -10,7 +10,6 @@ from urllib.parse import quote
 import httpx
 import msgspec
 from fastapi import Response
-from starlette.requests import Request as Browser
 
 from nano.model.errors import Invalid
 from nano.web.streamed import Streamed
@@ -52,7 +51,7 @@ async def forward(call: Call[Any], *, query: Query | None = None, body: bytes | 
 async def forward_stream(call: Call[Any]) -> Response:
     """The same for bodies of any length, which pass piece by piece both ways."""
     async with AsyncExitStack() as opened:
-        content = _body_of(call) if call.request.scope["method"] != "GET" else None
+        content = call.request.stream() if call.request.method != "GET" else None
         reply = await opened.enter_async_context(
             call.portal.upstream.stream(_request(call, None, b""), content)
         )
@@ -73,11 +72,6 @@ async def _pieces(reply: httpx.Response, opened: AsyncExitStack) -> AsyncGenerat
             yield piece
 
 
-def _body_of(call: Call[Any]) -> AsyncIterator[bytes]:
-    assert isinstance(call.request, Browser)  # noqa: S101 - a websocket has no row with a body
-    return call.request.stream()
-
-
 def _request(call: Call[Any], query: Query | None, body: bytes) -> Request:
     """The path is built anew from its parts, so that a part stays one whatever is in it."""
     received = call.request.headers
@@ -87,7 +81,7 @@ def _request(call: Call[Any], query: Query | None, body: bytes) -> Request:
     if key:  # all users share our credential: one's key must not name another's task
         headers["idempotency-key"] = hashlib.sha256(f"{call.who.user}\0{key}".encode()).hexdigest()
     return Request(
-        call.request.scope["method"],
+        call.request.method,
         _path(call),
         call.by.session.label,
         call.query.pairs if query is None else query,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nano.fabric.exchanges import SEND_MARK_BYTES
 from nano.fabric.quic import MIB, Windows
+from nano.fabric.stream import SEND_MARK_BYTES
 from nano.model.errors import NanoError
 from tests.support.echo import EchoStub
 from tests.support.fabrics import Lab

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from grpclib.encoding.base import CodecBase
+
 from nano.fabric.authority import Authority
 from nano.fabric.fabric import Fabric, FabricConfig
 from nano.fabric.identity import Identity
@@ -16,7 +18,9 @@ from tests.support.echo import ROLES, BytesCodec, EchoHandler, EchoStub
 class Lab:
     """A zone, and fabrics in it that know of each other what the test tells them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, codec: CodecBase | None = None) -> None:
+        """Its messages are bytes unless `codec` knows better."""
+        self._codec = codec or BytesCodec()
         self.authority: Authority = make_zone(folder)
         self.addresses: dict[str, str] = {}
 
@@ -28,7 +32,7 @@ class Lab:
         """A fabric that knows all that joined before it."""
         options: dict[str, Any] = {"host": "127.0.0.1", "multicast": False, "drain_s": 0.5}
         config = FabricConfig(**({"peers": dict(self.addresses)} | options | settings))
-        async with Fabric.join(config, self.identity(role, name), codec=BytesCodec()) as fabric:
+        async with Fabric.join(config, self.identity(role, name), codec=self._codec) as fabric:
             self.addresses[f"{role}/{name}"] = "{}:{}".format(*fabric.address)
             yield fabric
 

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -23,12 +24,13 @@ from nano.fleet.guest_image import cache_folder
 from nano.fleet.libvirtd import choose_libvirtd
 from nano.model.action import StopMode
 from nano.model.address import Binding, Provider, owner_of
-from nano.model.errors import Conflict, NotFound, TimedOut, Unreachable
+from nano.model.errors import Conflict, NotFound, TimedOut, Unreachable, Unsupported
 from nano.model.ids import ImageId, InstanceId, PoolName, TemplateId
 from nano.model.instance import InstanceSpec, Power, Quality
 from nano.model.pool import VirtType
-from nano.model.template import Devices
+from nano.model.template import Devices, RemoteControl
 from services.cell.hypervisor import Changed, Domain, Event, Gone, Hypervisor, Machine
+from tests.support.rfb import Ended, RfbClient
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -249,6 +251,40 @@ class HypervisorContract:
             await rig.hypervisor.guest_addresses(instance)
         assert caught.value.subject == instance
 
+    async def test_a_display_speaks_rfb_without_a_password_and_shows_a_screen(self, rig: Rig) -> None:
+        instance = await rig.running()
+        with closing(await rig.hypervisor.open_display(instance)) as display:
+            client = RfbClient(display.receive, display.send)
+            await client.shake_hands()
+            await client.ask()
+            assert all(picture.dots for picture in await client.update())
+            await client.press("a")
+            await client.ask()  # it still answers
+            assert await client.update()
+
+    async def test_a_display_ends_with_its_machine(self, rig: Rig) -> None:
+        instance = await rig.running()
+        with (
+            closing(await rig.hypervisor.open_display(instance)) as one,
+            closing(await rig.hypervisor.open_display(instance)) as other,
+        ):
+            clients = [RfbClient(display.receive, display.send) for display in (one, other)]
+            for client in clients:
+                await client.shake_hands()
+            await rig.hypervisor.stop(instance, StopMode.FORCE, 0)
+            for client in clients:
+                with pytest.raises(Ended):
+                    await client.update()
+            assert not await one.send(b"too late")
+
+    async def test_only_a_machine_that_is_on_and_shows_vnc_has_a_display(self, rig: Rig) -> None:
+        off = await rig.defined()
+        spice = await rig.defined(spec_of(devices=Devices(control=RemoteControl.SPICE)))
+        for instance, error in ((off, Conflict), (spice, Unsupported), (new_instance(), NotFound)):
+            with pytest.raises(error) as caught:
+                await rig.hypervisor.open_display(instance)
+            assert caught.value.subject == instance
+
     async def test_machines_are_started_side_by_side(self, rig: Rig) -> None:
         machines = [await rig.defined() for _ in range(3)]
         async with asyncio.TaskGroup() as jobs:
@@ -295,11 +331,11 @@ def private_libvirtd() -> Iterator[tuple[str, Path, subprocess.Popen[bytes]]]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _wait_for(socket: Path, process: subprocess.Popen[bytes], log: Path) -> None:
-    command = ["virsh", "-q", "-c", f"qemu+unix:///system?socket={socket}", "uri"]
+def _wait_for(path: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+    command = ["virsh", "-q", "-c", f"qemu+unix:///system?socket={path}", "uri"]
     for _ in range(int(_START_S / 0.1)):
         assert process.poll() is None, log.read_text()
-        if socket.exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0:
+        if path.exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0:
             return
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.1)

@@ -89,6 +89,7 @@ class Desk:
     trust: ssl.SSLContext
     clock: Clock
     folder: Path
+    zone: Zone
     up: AsyncExitStack
 
     async def browser(self, user: str = "", **headers: str) -> Browser:
@@ -159,7 +160,7 @@ async def portal(folder: Path, zone: Zone, config: Config | None = None) -> Asyn
         trust = ssl.create_default_context(cafile=str(pair[0]))
         address = f"https://127.0.0.1:{listener.getsockname()[1]}"
         async with AsyncExitStack() as browsers:
-            yield Desk(made, address, trust, clock, folder, browsers)
+            yield Desk(made, address, trust, clock, folder, zone, browsers)
         made.is_stopping = True
         feed.bell.ring()
         serving.stop()

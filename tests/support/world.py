@@ -210,7 +210,8 @@ class World:
             live(shelf, host.hypervisor, disks, bindings, boot=f"boot-{host.boot}", now_ms=self.now_ms)
         )
         process.fabric.serve(
-            [cell_rpc.CellRpc(shelf, capabilities), StepsRpc(callee)], cell_rpc.ROLES | STEP_ROLES
+            [cell_rpc.CellRpc(shelf, capabilities, host.hypervisor), StepsRpc(callee)],
+            cell_rpc.ROLES | STEP_ROLES,
         )
 
     async def _furnish_gateway(self, process: Process, _: AsyncExitStack, jobs: asyncio.TaskGroup) -> None:

@@ -26,9 +26,10 @@ from nano.contracts.nano import v1
 from nano.fabric.bulk import BulkRequest
 from nano.model.action import Action, Outcome
 from nano.model.errors import Unreachable
-from nano.model.ids import CellId, ImageId, PoolName, TaskId
+from nano.model.ids import CellId, ImageId, InstanceId, PoolName, TaskId
 from nano.model.peers import Peer, Role
 from nano.model.pool import Capabilities, Pool, VirtType
+from nano.relay import End
 from nano.saga.callee import Callee
 from nano.saga.engine import Engine
 from nano.saga.targets import Target
@@ -39,6 +40,7 @@ from nano.web.server import bound, server
 from services.addresspool import steps as address_steps
 from services.addresspool.ledger import Ledger
 from services.addresspool.rpc import AddressPoolsRpc
+from services.cell.hypervisor import Display, Hypervisor
 from services.gateway.app import App
 from services.gateway.call import Gateway, Services
 from services.gateway.cursor import Book
@@ -78,6 +80,53 @@ class Handlers:
             raise Unreachable(f"{type(self._handlers).__name__} is not there", retry_after_s=1.0)
         handler = getattr(self._handlers, name)
         return lambda message, **_limits: handler(message)
+
+
+@dataclass
+class LocalDisplays:
+    """Displays of the one cell without a wire: once `broken` they are not opened, and what is open breaks."""
+
+    hypervisor: Hypervisor
+    broken: asyncio.Event = field(default_factory=asyncio.Event)
+    error: Exception = Unreachable("the link to the cell was lost")  # noqa: RUF009 - raised, never changed
+    opened: list["LocalDisplay"] = field(default_factory=list)
+
+    def break_off(self, error: Exception | None = None) -> None:
+        self.error = error or self.error
+        self.broken.set()
+
+    @contextlib.asynccontextmanager
+    async def open(self, _cell: CellId, instance: InstanceId) -> AsyncIterator[End]:
+        if self.broken.is_set():
+            raise self.error
+        display = LocalDisplay(await self.hypervisor.open_display(instance), self)
+        self.opened.append(display)
+        try:
+            yield display
+        finally:
+            display.inner.close()
+            display.closed.set()
+
+
+@dataclass
+class LocalDisplay:
+    inner: Display
+    displays: LocalDisplays
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def receive(self) -> bytes:
+        async with asyncio.TaskGroup() as jobs:
+            found = jobs.create_task(self.inner.receive())
+            cut = jobs.create_task(self.displays.broken.wait())
+            await asyncio.wait((found, cut), return_when=asyncio.FIRST_COMPLETED)
+            for job in (found, cut):
+                job.cancel()
+        if found.cancelled():
+            raise self.displays.error
+        return found.result()
+
+    async def send(self, data: bytes) -> bool:
+        return await self.inner.send(data)
 
 
 class Callees:
@@ -133,27 +182,48 @@ class Zone:
 
     gateway: Gateway
     credential: Credential
+    other: Credential
+    """A second one, as good as the first."""
     client: httpx.AsyncClient
+    trust: ssl.SSLContext
+    """Believes the gateway's certificate and no other."""
+    stop: Callable[[], None]
+    """Has the gateway stop, as a signal would."""
     scheduler: Shelf[Inventory]
     imagestore: Shelf[Catalog]
     addresspool: Shelf[Ledger]
     cell: CellRig
     stubs: dict[Book, Handlers]
+    displays: LocalDisplays
     feeds: dict[Book, asyncio.Task[None]] = field(default_factory=dict)
 
     def signed(
         self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> httpx.Request:
         """A request of ours, signed as documented."""
+        signed = self.signature(method, target, body, headers=headers)
+        return self.client.build_request(method, target, content=body, headers=signed)
+
+    def signature(
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        headers: dict[str, str] | None = None,
+        credential: Credential | None = None,
+        session: str = "nanoctl",
+    ) -> dict[str, str]:
+        """All headers of a signed request."""
+        credential = credential or self.credential
         headers = {"host": "zone.test", **(headers or {})}
         parts = urlsplit(target)
         path = signature.percent_decode(parts.path.encode())
         digest = signature.body_digest(method, path, body)
         plain = signature.Request(path, parts.query.encode(), headers, digest)
-        added = signature.sign(
-            plain, api_id=self.credential.id, secret=self.credential.key, at=datetime.now(UTC)
+        return headers | signature.sign(
+            plain, api_id=credential.id, secret=credential.key, at=datetime.now(UTC), session=session
         )
-        return self.client.build_request(method, target, content=body, headers=headers | added)
 
     async def ask(
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
@@ -256,10 +326,23 @@ async def zone(folder: Path, *, is_fed: bool = True) -> AsyncIterator[Zone]:
             Book.IMAGESTORE: Handlers(ImageStoreRpc(imagestore, transfer, now_ms)),
             Book.ADDRESSPOOL: Handlers(AddressPoolsRpc(addresspool)),
         }
-        gateway = _gateway(stubs, local)
-        credential = new_credential()
-        client = await up.enter_async_context(_served(folder, gateway, credential, jobs))
-        made = Zone(gateway, credential, client, scheduler, imagestore, addresspool, rig, stubs)
+        displays = LocalDisplays(rig.hypervisor)
+        gateway = _gateway(stubs, local, displays)
+        keys = new_credential(), new_credential()
+        client, trust, stop = await up.enter_async_context(_served(folder, gateway, keys, jobs))
+        made = Zone(
+            gateway,
+            *keys,
+            client,
+            trust,
+            stop,
+            scheduler,
+            imagestore,
+            addresspool,
+            rig,
+            stubs,
+            displays,
+        )
         if is_fed:
             feed = Feed(gateway.view, gateway.bell, time.monotonic)
             made.feeds = {book: job(_fed(feed, book, stub)) for book, stub in stubs.items()}
@@ -285,34 +368,39 @@ async def _fed(feed: Feed, book: Book, stub: Handlers) -> None:
     await feed.follow(book, stub.watch)
 
 
-def _gateway(stubs: dict[Book, Handlers], local: LocalImages) -> Gateway:
+def _gateway(stubs: dict[Book, Handlers], local: LocalImages, displays: LocalDisplays) -> Gateway:
     services = Services(
         cast("v1.SchedulerStub", stubs[Book.SCHEDULER]),
         cast("v1.ImageStoreStub", stubs[Book.IMAGESTORE]),
         cast("v1.AddressPoolsStub", stubs[Book.ADDRESSPOOL]),
         local,
+        displays,
     )
     return Gateway(View(), Bell(), services, time.monotonic, now_ms, started_ms=now_ms())
 
 
 @contextlib.asynccontextmanager
 async def _served(
-    folder: Path, gateway: Gateway, credential: Credential, jobs: asyncio.TaskGroup
-) -> AsyncIterator[httpx.AsyncClient]:
+    folder: Path, gateway: Gateway, keys: Sequence[Credential], jobs: asyncio.TaskGroup
+) -> AsyncIterator[tuple[httpx.AsyncClient, ssl.SSLContext, Callable[[], None]]]:
     pair = certificate.files(folder / "tls", [], datetime.now(UTC))
     with bound("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        serving = server(App(gateway, Keyring([credential])), certificate.context(*pair))
+        serving = server(App(gateway, Keyring(keys)), certificate.context(*pair))
         answering = jobs.create_task(serving.serve([listener]))
         await serving.up.wait()
-        trust = ssl.create_default_context(cafile=str(pair[0]))
-        try:
-            async with httpx.AsyncClient(base_url=f"https://127.0.0.1:{port}", verify=trust) as client:
-                yield client
-        finally:
+
+        def stop() -> None:
             gateway.is_stopping = True
             gateway.bell.ring()
             serving.stop()
+
+        trust = ssl.create_default_context(cafile=str(pair[0]))
+        try:
+            async with httpx.AsyncClient(base_url=f"https://127.0.0.1:{port}", verify=trust) as client:
+                yield client, trust, stop
+        finally:
+            stop()
             await answering
 
 

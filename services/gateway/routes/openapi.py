@@ -121,10 +121,8 @@ def _parameters(one: Route) -> Iterable[dict[str, Any]]:
 
 
 def _responses(one: Route, schemas: dict[str, Any]) -> dict[str, Any]:
-    answers = {
-        str(status): {"description": meaning, "content": _content(one, schemas)}
-        for status, meaning in one.statuses.items()
-    }
+    content = {} if one.is_websocket else {"content": _content(one, schemas)}
+    answers = {str(status): {"description": meaning} | content for status, meaning in one.statuses.items()}
     problem = {"schema": {"$ref": _REF.format(name="Problem")}}
     return answers | {
         "default": {

@@ -293,7 +293,7 @@ def _image_routes(kind: str, shared: str) -> tuple[Route, ...]:
             f"Upload a {kind} image",
             makes_them,
             said=lambda call: f"upload {kind} image {_named(call)}",
-            is_stream=True,
+            is_upload=True,
         ),
     )
 
@@ -383,7 +383,7 @@ ROUTES: tuple[Route, ...] = (
         "Download a disk image",
         _MAKES_IMAGES["disk"],
         said=lambda call: f"download disk image {_named(call)}",
-        is_stream=True,
+        is_upload=True,
     ),
     # instances
     Route("GET", "/guests/{id}", guest, "Read a guest", _SEES_INSTANCES),

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 import msgspec
 import structlog
-from fastapi import WebSocket
-from starlette.websockets import WebSocketDisconnect, WebSocketState
+from fastapi import Response
 
-from nano.model.errors import NanoError
+from nano.model.errors import Internal, NanoError
+from nano.web import websocket
+from nano.web.websocket import Socket
 from services.portal.access import Menu
-from services.portal.call import Caller, Portal
-from services.portal.callers import caller_of
+from services.portal.call import Call, Caller, Portal, Route
 from services.portal.directory import Who
 from services.portal.ring import REREAD, Message, written
 from services.portal.visible import sees
@@ -45,13 +45,15 @@ class Wish(msgspec.Struct):
     """`zone`, or ids of instances."""
 
 
-async def serve(portal: Portal, websocket: WebSocket) -> None:
-    """Raises what is wrong before the upgrade; `Untrusted` without a session."""
-    caller = caller_of(portal, websocket)
-    await websocket.accept()
-    code = await _Stream(portal, websocket, caller).run()
-    if websocket.application_state is WebSocketState.CONNECTED and code:
-        await websocket.close(code)
+async def follow(call: Call[None]) -> Response:
+    socket = websocket.of(call.request)
+    if socket is None:
+        raise Internal("live was asked for without a websocket")
+    await socket.accept()
+    code = await _Stream(call.portal, socket, call.by).run()
+    if code:
+        await socket.close(code)
+    return websocket.Over()
 
 
 class _Over(Exception):
@@ -65,9 +67,9 @@ class _Over(Exception):
 class _Stream:
     """One page's connection."""
 
-    def __init__(self, portal: Portal, websocket: WebSocket, caller: Caller) -> None:
+    def __init__(self, portal: Portal, socket: Socket, caller: Caller) -> None:
         self._portal = portal
-        self._websocket = websocket
+        self._socket = socket
         self._caller = caller
         self._feed = portal.feed
         self._samples: dict[str, Message] = {}
@@ -98,16 +100,14 @@ class _Stream:
                 jobs.create_task(self._tell(first.since), name="live")
         except* _Over as ends:
             codes = [end.code for end in ends.exceptions if isinstance(end, _Over)]
-        except* WebSocketDisconnect:
-            codes = [0]
         return codes[0]
 
     async def _heard(self) -> Wish:
-        message = await self._websocket.receive()
-        if message["type"] == "websocket.disconnect":
+        message = await self._socket.receive()
+        if message is None:
             raise _Over(0)
         try:
-            wish = msgspec.json.decode(message.get("text") or "", type=Wish)
+            wish = msgspec.json.decode(message, type=Wish)
         except msgspec.DecodeError:
             raise _Over(MALFORMED) from None
         if len(wish.samples) > MOST_SAMPLES:
@@ -154,7 +154,7 @@ class _Stream:
             event = told.event
             document = None if event.gone else event.document
             if self._feed.owners.shows(who, event.kind, event.id, document):
-                await self._websocket.send_text(told.text)
+                await self._say(told.text)
         return number
 
     async def _tell_samples(self, who: Who) -> None:
@@ -196,7 +196,11 @@ class _Stream:
         await self._send(Message(REREAD, "", gone=False, document=None, cursor=self._feed.ring.cursor))
 
     async def _send(self, message: Message) -> None:
-        await self._websocket.send_text(written(message))
+        await self._say(written(message))
+
+    async def _say(self, text: str) -> None:
+        if not await self._socket.send(text):
+            raise _Over(0)
 
     # -- what is measured --------------------------------------------------------------------------
 
@@ -231,3 +235,6 @@ class _Stream:
         if subject == ZONE:
             return Menu.DASHBOARD in who.menu
         return sees(who, self._feed.owners.of(subject))
+
+
+ROUTES = (Route("GET", "/live/", follow, "Hear what changes and what is measured", is_websocket=True),)

@@ -6,14 +6,15 @@ The browser's websocket is relayed to one of the gateway's, opened with a ticket
 import asyncio
 
 import msgspec
-from fastapi import WebSocket
-from starlette.websockets import WebSocketDisconnect, WebSocketState
+from fastapi import Response
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from nano.model.errors import Conflict, Forbidden, NanoError
-from nano.web import envelope
+from nano.model.errors import Conflict, Forbidden, Internal, NanoError
+from nano.relay import relay
+from nano.web import envelope, websocket
 from nano.web.envelope import Answer
+from nano.web.websocket import Browser, Socket
 from services.portal.access import Menu
 from services.portal.call import Call, Portal, Route, menus
 from services.portal.callers import shown_session
@@ -22,15 +23,12 @@ from services.portal.routes.forwarded import seen_guest
 from services.portal.upstream import Request
 from services.portal.visible import sees
 
-BINARY = "binary"
-LOST = 1011
-"""Something on the way was lost, with a reason (RFC 6455, section 7.4)."""
-NORMAL = 1000
+PROTOCOL = "binary"
 ENDED = 4401
 """Log in again."""
 LOOK_S = 5.0
 """How often an open console looks whether its session may still have it."""
-_PASSED_BACK = frozenset({NORMAL, LOST, 1001, 1012})
+_PASSED_BACK = frozenset({websocket.NORMAL, websocket.BROKEN, 1001, 1012})
 _MENUS = menus(Menu.INSTANCE)
 
 
@@ -61,62 +59,85 @@ async def create(call: Call[MonitorRequest]) -> Answer:
     return envelope.success(MonitorToken(channel))
 
 
-async def serve(portal: Portal, websocket: WebSocket) -> None:
-    """Raises what is wrong before the upgrade; from then on the end says it."""
-    channel = _taken(portal, websocket)
+async def look(call: Call[None]) -> Response:
+    """Refuses as any route does until the gateway has opened the screen; then there is a websocket."""
+    portal, socket = call.portal, websocket.of(call.request)
+    if socket is None:
+        raise Internal("a console was asked for without a websocket")
+    channel = _taken(call)
     label = channel.session.label
     ticket = await portal.upstream.data(
         Request("POST", "/console_tickets/", label, body=msgspec.json.encode({"guest": channel.instance}))
     )
     console = await portal.upstream.websocket(Request("GET", f"/consoles/{ticket['id']}", label))
     try:
-        offered = websocket.scope.get("subprotocols", [])
-        await websocket.accept(BINARY if BINARY in offered else None)
-        code, reason = await _relayed(portal, channel, websocket, console)
+        await socket.accept(PROTOCOL)
+        code, reason = await _relayed(portal, channel, socket, _Console(console))
     finally:
         await console.close()
-    if websocket.client_state is WebSocketState.CONNECTED:
-        await websocket.close(code, reason)
+    await socket.close(code, reason)
+    return websocket.Over()
 
 
-def _taken(portal: Portal, websocket: WebSocket) -> Channel:
-    """The channel of the path, for a session that may still use it."""
-    now_s = portal.monotonic_s()
+class _Console:
+    """The gateway's websocket as an end of `nano.relay`."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    async def receive(self) -> bytes:
+        try:
+            while not isinstance(piece := await self._connection.recv(), bytes):
+                pass
+        except ConnectionClosed:
+            return b""
+        return piece
+
+    async def send(self, data: bytes) -> bool:
+        try:
+            await self._connection.send(data)
+        except ConnectionClosed:
+            return False
+        return True
+
+    @property
+    def ended(self) -> tuple[int, str]:
+        """How the gateway closed it, for the browser."""
+        code, reason = self._connection.close_code, self._connection.close_reason or ""
+        if code in _PASSED_BACK:
+            return int(code or 0), reason
+        return websocket.BROKEN, reason or "the gateway was lost"
+
+
+def _taken(call: Call[None]) -> Channel:
+    """The channel of the path, for a session that may still use it. Any attempt consumes it."""
+    portal, now_s = call.portal, call.now_s
     try:
-        shown = shown_session(portal, websocket)
+        shown = shown_session(portal, call.request)
     except NanoError:
-        portal.channels.take(websocket.path_params["id"], None, now_s)  # consumed by any attempt
+        portal.channels.take(call.params["id"], None, now_s)
         raise
     session = shown[0] if shown is not None else None
-    channel = portal.channels.take(websocket.path_params["id"], session, now_s)
+    channel = portal.channels.take(call.params["id"], session, now_s)
     portal.sessions.find(channel.session.id, now_s)
     if not _allowed(portal, channel):
         raise Forbidden("this instance is not yours to look at any more", subject=channel.instance)
     return channel
 
 
-async def _relayed(
-    portal: Portal, channel: Channel, websocket: WebSocket, console: ClientConnection
-) -> tuple[int, str]:
+async def _relayed(portal: Portal, channel: Channel, socket: Socket, console: _Console) -> tuple[int, str]:
     """Bytes both ways until one side, or the session, ends; how that was, for the browser."""
-    session_over = asyncio.ensure_future(_while_allowed(portal, channel))
-    ways = (
-        session_over,
-        asyncio.ensure_future(_to_console(websocket, console)),
-        asyncio.ensure_future(_to_browser(websocket, console)),
-    )
+    carrying = asyncio.ensure_future(relay(Browser(socket), console))
+    watching = asyncio.ensure_future(_while_allowed(portal, channel))
     try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        if session_over.done():
+        await asyncio.wait((carrying, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not carrying.done():
             return ENDED, "the session has ended, or may not see this instance any more"
+        return console.ended if carrying.result() is console else (websocket.NORMAL, "")
     finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-    code, reason = console.close_code, console.close_reason or ""
-    if code is None:
-        return NORMAL, ""
-    return (code, reason) if code in _PASSED_BACK else (LOST, reason or "the gateway was lost")
+        for each in (carrying, watching):
+            each.cancel()
+        await asyncio.gather(carrying, watching, return_exceptions=True)
 
 
 async def _while_allowed(portal: Portal, channel: Channel) -> None:
@@ -135,28 +156,6 @@ def _allowed(portal: Portal, channel: Channel) -> bool:
     return who is not None and bool(who.menu & _MENUS) and sees(who, portal.owners.of(channel.instance))
 
 
-async def _to_console(websocket: WebSocket, console: ClientConnection) -> None:
-    """Text frames are ignored, as documented."""
-    try:
-        while True:
-            message = await websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            if message.get("bytes"):
-                await console.send(message["bytes"])
-    except (ConnectionClosed, WebSocketDisconnect):
-        return
-
-
-async def _to_browser(websocket: WebSocket, console: ClientConnection) -> None:
-    try:
-        async for piece in console:
-            if isinstance(piece, bytes):
-                await websocket.send_bytes(piece)
-    except (ConnectionClosed, WebSocketDisconnect, RuntimeError):
-        return
-
-
 ROUTES = (
     Route(
         "POST",
@@ -166,6 +165,14 @@ ROUTES = (
         _MENUS,
         MonitorRequest,
         lambda call: f"open the console of instance {_name(call)}",
+    ),
+    Route(
+        "GET",
+        "/monitor_channels/{id}",
+        look,
+        "Look at a console: RFB in a websocket; the channel lets in, as documented",
+        is_open=True,
+        is_websocket=True,
     ),
 )
 

@@ -28,6 +28,7 @@ __all__ = (
     "Cursor",
     "DeleteInstance",
     "Devices",
+    "DisplayPiece",
     "EnableCellRequest",
     "Fault",
     "ForgetReply",
@@ -79,7 +80,7 @@ __all__ = (
     "WatchUsageRequest",
 )
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -512,6 +513,22 @@ class Devices(betterproto2.Message):
 
 
 default_message_pool.register_message("nano.v1", "Devices", Devices)
+
+
+@dataclass(eq=False, repr=False)
+class DisplayPiece(betterproto2.Message):
+    instance: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    In the caller's first piece only.
+    """
+
+    data: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    At most 64 KiB.
+    """
+
+
+default_message_pool.register_message("nano.v1", "DisplayPiece", DisplayPiece)
 
 
 @dataclass(eq=False, repr=False)
@@ -1481,6 +1498,33 @@ class CellHostStub(betterproto2_grpclib.ServiceStub):
         ):
             yield response
 
+    async def open_display(
+        self,
+        messages: "AsyncIterable[DisplayPiece] | Iterable[DisplayPiece]",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AsyncIterator[DisplayPiece]":
+        """
+        The screen, keyboard and pointer of an instance that is on: a stream of RFB (RFC 6143) without
+        authentication, since who may look was judged before. The caller's first piece names the instance and
+        holds no bytes; the cell's first piece is empty and says that the display is open. What follows are the
+        bytes of RFB as they come. Whichever side ends its stream ends the call, and the cell closes the display;
+        when the cell ends it, the machine was switched off or has closed its screen.
+        """
+
+        async for response in self._stream_stream(
+            "/nano.v1.CellHost/OpenDisplay",
+            messages,
+            DisplayPiece,
+            DisplayPiece,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
 
 class ImageStoreStub(betterproto2_grpclib.ServiceStub):
     """
@@ -2078,11 +2122,31 @@ class CellHostBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield CellReport()
 
+    async def open_display(self, messages: "AsyncIterator[DisplayPiece]") -> "AsyncIterator[DisplayPiece]":
+        """
+        The screen, keyboard and pointer of an instance that is on: a stream of RFB (RFC 6143) without
+        authentication, since who may look was judged before. The caller's first piece names the instance and
+        holds no bytes; the cell's first piece is empty and says that the display is open. What follows are the
+        bytes of RFB as they come. Whichever side ends its stream ends the call, and the cell closes the display;
+        when the cell ends it, the machine was switched off or has closed its screen.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield DisplayPiece()
+
     async def __rpc_watch(self, stream: "grpclib.server.Stream[CellWatchRequest, CellReport]") -> None:
         request = await stream.recv_message()
         assert request is not None
         await self._call_rpc_handler_server_stream(
             self.watch,
+            stream,
+            request,
+        )
+
+    async def __rpc_open_display(self, stream: "grpclib.server.Stream[DisplayPiece, DisplayPiece]") -> None:
+        request = stream.__aiter__()
+        await self._call_rpc_handler_server_stream(
+            self.open_display,
             stream,
             request,
         )
@@ -2094,6 +2158,12 @@ class CellHostBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 CellWatchRequest,
                 CellReport,
+            ),
+            "/nano.v1.CellHost/OpenDisplay": grpclib.const.Handler(
+                self.__rpc_open_display,
+                grpclib.const.Cardinality.STREAM_STREAM,
+                DisplayPiece,
+                DisplayPiece,
             ),
         }
 

@@ -101,7 +101,7 @@ async def next_report(
 async def test_a_watcher_gets_the_account_then_each_status_then_what_is_forgotten(rig: CellRig) -> None:
     can = await rig.hypervisor.probe()
     await rig.made()
-    reports = CellRpc(rig.shelf, can).watch(v1.CellWatchRequest())
+    reports = CellRpc(rig.shelf, can, rig.hypervisor).watch(v1.CellWatchRequest())
     first = await anext(reports)
     assert first.account is not None
     assert first.account.incarnation == rig.shelf.incarnation
@@ -116,7 +116,7 @@ async def test_a_watcher_gets_the_account_then_each_status_then_what_is_forgotte
 
 
 async def test_an_instance_that_is_undone_is_forgotten_by_its_watchers(rig: CellRig) -> None:
-    reports = CellRpc(rig.shelf, await rig.hypervisor.probe()).watch(v1.CellWatchRequest())
+    reports = CellRpc(rig.shelf, await rig.hypervisor.probe(), rig.hypervisor).watch(v1.CellWatchRequest())
     await anext(reports)
     await rig.step(create())
     await rig.step(build())
@@ -125,8 +125,11 @@ async def test_an_instance_that_is_undone_is_forgotten_by_its_watchers(rig: Cell
     assert gone.forgotten == INSTANCE
 
 
-def test_only_the_scheduler_may_watch() -> None:
-    assert {"/nano.v1.CellHost/Watch": frozenset({Role.SCHEDULER})} == ROLES
+def test_only_the_scheduler_may_watch_and_only_the_gateway_may_look() -> None:
+    assert {
+        "/nano.v1.CellHost/Watch": frozenset({Role.SCHEDULER}),
+        "/nano.v1.CellHost/OpenDisplay": frozenset({Role.GATEWAY}),
+    } == ROLES
 
 
 # The responder

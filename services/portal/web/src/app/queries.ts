@@ -1,0 +1,103 @@
+// What the pages know of the server: read once, then kept true by the event stream.
+
+import { keepPreviousData, QueryClient, useQuery } from '@tanstack/react-query';
+import { useEffect } from 'react';
+import { listCells, listPools } from '../api/cells';
+import { type GuestSearch, readGuest, searchGuests } from '../api/guests';
+import { isProblem } from '../api/http';
+import { listImages } from '../api/images';
+import { readSystem } from '../api/system';
+import { listTasks, listTasksOf } from '../api/tasks';
+import { listTemplates } from '../api/templates';
+import { readZone } from '../api/zone';
+import { useLive } from './live';
+
+export const TASKS_KEPT = 100;
+const TASKS_OF_ONE = 20;
+
+export const KEYS = {
+  system: ['system'],
+  session: ['session'],
+  guestPages: ['guest-pages'],
+  guests: ['guest'],
+  guest: (id: string) => ['guest', id],
+  tasks: ['tasks'],
+  tasksOfAny: ['tasks-of'],
+  tasksOf: (subject: string) => ['tasks-of', subject],
+  zone: ['zone'],
+  cells: ['cells'],
+  images: ['images'],
+  templates: ['templates'],
+} as const;
+
+export function newQueryClient(): QueryClient {
+  return new QueryClient({
+    defaultOptions: {
+      queries: {
+        staleTime: Number.POSITIVE_INFINITY,
+        refetchOnWindowFocus: false,
+        refetchOnReconnect: false,
+        // What the server refused it would refuse again; what was not reached may be back.
+        retry: (count, error) => count < 2 && isProblem(error) && (error.status === 0 || error.status >= 502),
+      },
+    },
+  });
+}
+
+export function useSystem() {
+  return useQuery({ queryKey: KEYS.system, queryFn: readSystem });
+}
+
+export function useGuestPage(search: GuestSearch) {
+  const live = useLive();
+  const found = useQuery({
+    queryKey: [...KEYS.guestPages, search],
+    queryFn: ({ signal }) => searchGuests(search, signal),
+    placeholderData: keepPreviousData,
+  });
+  const { data } = found;
+  useEffect(() => {
+    if (data) live.learnNames(data.result);
+  }, [data, live]);
+  return found;
+}
+
+export function useGuest(id: string) {
+  const live = useLive();
+  const found = useQuery({ queryKey: KEYS.guest(id), queryFn: ({ signal }) => readGuest(id, signal) });
+  const { data } = found;
+  useEffect(() => {
+    if (data) live.learnNames([data]);
+  }, [data, live]);
+  return found;
+}
+
+/** The newest tasks of the zone that the session may see; events keep them true. */
+export function useTasks() {
+  return useQuery({ queryKey: KEYS.tasks, queryFn: () => listTasks(TASKS_KEPT) });
+}
+
+/** Older tasks of one instance than `useTasks` may hold. */
+export function useTasksOf(subject: string) {
+  return useQuery({ queryKey: KEYS.tasksOf(subject), queryFn: () => listTasksOf(subject, TASKS_OF_ONE) });
+}
+
+export function useZone() {
+  return useQuery({ queryKey: KEYS.zone, queryFn: readZone });
+}
+
+export function useCells() {
+  return useQuery({ queryKey: KEYS.cells, queryFn: listCells });
+}
+
+export function usePools() {
+  return useQuery({ queryKey: [...KEYS.cells, 'pools'], queryFn: listPools });
+}
+
+export function useImages(group: string) {
+  return useQuery({ queryKey: [...KEYS.images, group], queryFn: () => listImages(group) });
+}
+
+export function useTemplates() {
+  return useQuery({ queryKey: KEYS.templates, queryFn: listTemplates });
+}

@@ -1,0 +1,94 @@
+import { Menu as Base } from '@base-ui/react/menu';
+import { Check } from 'lucide-react';
+import type { ReactElement, ReactNode } from 'react';
+
+/** A button that opens a list of things to do. */
+export function Menu({
+  trigger,
+  children,
+  align = 'end',
+}: {
+  trigger: ReactElement<Record<string, unknown>>;
+  children: ReactNode;
+  align?: 'start' | 'end';
+}) {
+  return (
+    <Base.Root modal={false}>
+      <Base.Trigger render={trigger} />
+      <Base.Portal>
+        <Base.Positioner className="popup-layer" sideOffset={4} align={align}>
+          <Base.Popup className="menu">{children}</Base.Popup>
+        </Base.Positioner>
+      </Base.Portal>
+    </Base.Root>
+  );
+}
+
+export function MenuItem({
+  onChoose,
+  children,
+  icon,
+  end,
+  isDanger = false,
+  isDisabled = false,
+}: {
+  onChoose: () => void;
+  children: ReactNode;
+  icon?: ReactNode;
+  end?: ReactNode;
+  isDanger?: boolean;
+  isDisabled?: boolean;
+}) {
+  return (
+    <Base.Item
+      className="menu-item"
+      onClick={onChoose}
+      disabled={isDisabled}
+      data-danger={isDanger ? '' : undefined}
+    >
+      <span className="mark">{icon}</span>
+      {children}
+      {end && <span className="end">{end}</span>}
+    </Base.Item>
+  );
+}
+
+export function MenuLine() {
+  return <Base.Separator className="menu-line" />;
+}
+
+export function MenuChoice<V extends string>({
+  label,
+  value,
+  options,
+  onValue,
+}: {
+  label: string;
+  value: V;
+  options: readonly { value: V; label: string; lang?: string }[];
+  onValue: (value: V) => void;
+}) {
+  return (
+    <Base.Group>
+      <Base.GroupLabel className="menu-head">{label}</Base.GroupLabel>
+      <Base.RadioGroup value={value} onValueChange={(chosen: unknown) => onValue(chosen as V)}>
+        {options.map((option) => (
+          <Base.RadioItem
+            key={option.value}
+            className="menu-item"
+            value={option.value}
+            lang={option.lang}
+            closeOnClick
+          >
+            <span className="mark">
+              <Base.RadioItemIndicator>
+                <Check size={14} aria-hidden />
+              </Base.RadioItemIndicator>
+            </span>
+            {option.label}
+          </Base.RadioItem>
+        ))}
+      </Base.RadioGroup>
+    </Base.Group>
+  );
+}

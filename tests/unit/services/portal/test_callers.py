@@ -1,0 +1,75 @@
+"""Whose request it is, and whether a browser was led to it."""
+
+import pytest
+from starlette.requests import HTTPConnection
+
+from nano.model.errors import Forbidden
+from services.portal.callers import address_of, check_site, cookie, cookie_name
+
+
+def connection(scheme: str = "https", client: str = "10.0.0.9", **headers: str) -> HTTPConnection:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {
+        "type": "http",
+        "scheme": scheme,
+        "path": "/",
+        "server": ("portal", 5870),
+        "client": (client, 1234),
+        "headers": [(b"host", b"portal:5870"), *raw],
+        "query_string": b"",
+    }
+    return HTTPConnection(scope)
+
+
+def test_a_cookie_is_for_our_host_our_pages_and_no_script() -> None:
+    assert cookie(connection(), "s") == ("__Host-nano-session=s; Path=/; HttpOnly; SameSite=Strict; Secure")
+    assert cookie(connection("http"), "s") == "nano-session=s; Path=/; HttpOnly; SameSite=Strict"
+    assert "Max-Age=0" in cookie(connection(), "")
+    assert cookie_name(connection("wss")) == "__Host-nano-session"
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        ("10.0.0.9", "1.2.3.4", "10.0.0.9"),  # not a proxy of ours: what it says counts for nothing
+        ("127.0.0.1", "", "127.0.0.1"),
+        ("127.0.0.1", "6.6.6.6, 1.2.3.4", "1.2.3.4"),
+        ("127.0.0.1", "1.2.3.4, 10.1.1.1", "1.2.3.4"),
+        ("127.0.0.1", "1.2.3.4, nonsense", "127.0.0.1"),
+        ("127.0.0.1", "2001:db8::1", "2001:db8::1"),
+    ],
+)
+def test_an_address_is_believed_from_our_proxies_only(peer: str, forwarded: str, expected: str) -> None:
+    headers = {"x_forwarded_for": forwarded} if forwarded else {}
+    found = address_of(connection(client=peer, **headers), ("127.0.0.1", "10.1.1.1"))
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},  # a program
+        {"sec_fetch_site": "same-origin", "origin": "https://portal:5870"},
+        {"sec_fetch_site": "same-origin", "origin": "https://cloud.example.org"},  # a proxy changed the host
+        {"sec_fetch_site": "none"},
+        {"origin": "https://portal:5870"},
+        {"origin": "https://allowed.example.org", "sec_fetch_site": "cross-site"},
+    ],
+)
+def test_our_own_pages_and_programs_may_change_things(headers: dict[str, str]) -> None:
+    check_site(connection(**headers), "POST", ("https://allowed.example.org",))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec_fetch_site": "cross-site", "origin": "https://evil.example.org"},
+        {"sec_fetch_site": "same-site", "origin": "https://other.example.org"},
+        {"origin": "https://evil.example.org"},
+        {"origin": "null"},
+    ],
+)
+def test_pages_of_others_may_not(headers: dict[str, str]) -> None:
+    with pytest.raises(Forbidden):
+        check_site(connection(**headers), "DELETE", ())
+    check_site(connection(**headers), "GET", ())
