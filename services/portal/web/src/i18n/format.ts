@@ -58,7 +58,7 @@ export function duration(ms: number, locale: string): string {
       maximumFractionDigits: digits,
     }).format(value);
   const seconds = Math.max(0, ms) / 1000;
-  if (seconds < 1) return part(Math.round(ms / 10) * 10, 'millisecond');
+  if (seconds < 1) return part(Math.round(Math.max(0, ms) / 10) * 10, 'millisecond');
   if (seconds < 10) return part(Math.round(seconds * 10) / 10, 'second', 1);
   if (seconds < 60) return part(Math.round(seconds), 'second');
   const minutes = Math.floor(seconds / 60);

@@ -146,7 +146,7 @@ function Facts({ guest }: { guest: Guest }) {
           title={t('overview.cpu')}
           value={cpu === null ? null : percent(cpu, here)}
           unit="%"
-          of={t('overview.ofCores', { n: guest.cores })}
+          of={t('overview.ofCores', { count: guest.cores })}
           percent={cpu}
           curve={<Curve points={series(points, 'cpu')} most={100} />}
         />

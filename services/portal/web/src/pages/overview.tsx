@@ -123,7 +123,7 @@ function Gauges({ zone, points }: { zone: ZoneStatus; points: readonly ZonePoint
         title={t('overview.cpu')}
         value={measured ? percent(zone.cpu_usage, here) : null}
         unit="%"
-        of={t('overview.ofCores', { n: count(zone.max_cpu, here) })}
+        of={t('overview.ofCores', { count: zone.max_cpu })}
         percent={measured ? zone.cpu_usage : null}
         curve={<Curve points={series(points, 'cpu')} most={100} />}
       />

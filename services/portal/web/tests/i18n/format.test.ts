@@ -23,6 +23,7 @@ test.each([
 ])('%d percent read %s', (value, text) => expect(percent(value, 'en')).toBe(text));
 
 test.each([
+  [-7_000, '0 ms'],
   [42, '40 ms'],
   [1_400, '1.4 sec'],
   [42_300, '42 sec'],
