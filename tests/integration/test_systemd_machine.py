@@ -19,6 +19,7 @@ from tests.support.machine import PREFIX, Machine, unpacked, wait_until
 
 pytestmark = [
     pytest.mark.hypervisor,
+    pytest.mark.timeout(600),  # the first one waits for the machine's tree and the guest's disk to be built
     pytest.mark.skipif(os.geteuid() != 0, reason="a container with systemd needs root"),
 ]
 

@@ -47,6 +47,9 @@ _POWER_OFF = signal.SIGRTMIN + 4
 _REBOOTS = 133
 """How systemd-nspawn ends when it shall be started again, as it leaves that to whoever keeps its unit."""
 
+_PROPAGATE = Path("/run/systemd/nspawn/propagate")
+"""systemd-nspawn removes its folder there only where /run is a tmpfs."""
+
 _CONTROL_GROUPS = """\
 [Unit]
 Description=Control groups of version 1 may be written (systemd-nspawn mounts them read-only)
@@ -122,8 +125,14 @@ class Machine:
                 [
                     *self._groups.entered(),
                     *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
-                    *("--directory", str(self.root), "--machine=nano-machine", "--console=pipe"),
-                    *("--private-network", "--link-journal=no", "--resolv-conf=off", "--timezone=off"),
+                    *("--directory", str(self.root), f"--machine={self.folder.name}", "--hostname=machine"),
+                    *(
+                        "--console=pipe",
+                        "--private-network",
+                        "--link-journal=no",
+                        "--resolv-conf=off",
+                        "--timezone=off",
+                    ),
                     *("--capability=all", "--system-call-filter=@known", "--bind=/dev/net/tun"),
                     *(f"--bind-ro={source}:{place}" for source, place in bound.items()),
                 ],
@@ -168,12 +177,13 @@ class Machine:
         try:
             nspawn.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            for pid in (self.leader, nspawn.pid):  # the whole container ends with its PID 1
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            if leader := self.leader:  # the whole container ends with its PID 1
+                os.kill(leader, signal.SIGKILL)
+            nspawn.kill()
             nspawn.wait()
         self._nspawn = None
         self._groups.remove()
+        shutil.rmtree(_PROPAGATE / self.folder.name, ignore_errors=True)
 
     # Talking to it
 

@@ -73,6 +73,8 @@ def test_each_has_a_user_and_folders_of_its_own_and_comes_back_for_ever(name: st
 @pytest.mark.parametrize("name", UNITS)
 def test_none_needs_another_to_start(name: str) -> None:
     assert not re.search(r"^(Requires|Requisite|BindsTo|Wants)=", unit(name), re.MULTILINE)
+    behind = re.findall(r"nano-[a-z]+\.service", members(unit(name))["Unit"]["After"])
+    assert behind == (["nano-gateway.service"] if name == "portal" else [])
 
 
 def test_only_the_responder_has_a_capability_and_only_the_cell_a_device() -> None:
