@@ -127,7 +127,8 @@ class Client:
                 response.read()
                 opened(response)
             parser = Parser()
-            yield from filter(None, map(parser.line, response.iter_lines()))
+            for piece in response.iter_bytes():
+                yield from parser.piece(piece)
 
     # -------------------------------------------------------------- inside
 

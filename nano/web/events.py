@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from nano.model.errors import Corrupt
+
 
 class Event(NamedTuple):
     cursor: str
@@ -21,6 +23,17 @@ class Parser:
 
     def __init__(self) -> None:
         self._cursor, self._kind, self._data = "", "message", ""
+        self._begun = b""
+
+    def piece(self, piece: bytes) -> list[Event]:
+        """The events that end in this piece of the stream, wherever it was cut.
+
+        A line ends at a line feed and nowhere else: what `str.splitlines` takes for an end, such as U+2028,
+        may stand in any text of a document.
+        """
+        *lines, self._begun = (self._begun + piece).split(b"\n")
+        events = (self.line(line.removesuffix(b"\r").decode(errors="replace")) for line in lines)
+        return [event for event in events if event is not None]
 
     def line(self, line: str) -> Event | None:
         name, _, value = line.partition(":")
@@ -41,6 +54,9 @@ class Parser:
         self._kind, self._data = "message", ""
         if not data:
             return None
-        body = msgspec.json.decode(data)
+        try:
+            body = msgspec.json.decode(data)
+        except msgspec.DecodeError as error:
+            raise Corrupt(f"the stream of events says what is no JSON ({error}): {data[:120]!r}") from None
         named = body.get("id") or body.get("subject", "")
         return Event(self._cursor, kind, named, bool(body.get("gone")), body.get("document") or {})

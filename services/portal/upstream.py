@@ -111,9 +111,8 @@ class Upstream:
                 if not response.headers.get("content-type", "").startswith("text/event-stream"):
                     raise _problem(await response.aread())
                 parser = Parser()
-                async for line in response.aiter_lines():
-                    event = parser.line(line)
-                    if event is not None:
+                async for piece in response.aiter_bytes():
+                    for event in parser.piece(piece):
                         yield event
         raise Unreachable(f"the gateway at {self.url} ended its stream of events", retry_after_s=1.0)
 
