@@ -130,8 +130,9 @@ def _failure(reply: httpx.Response) -> str:
 def members(body: bytes, judged: tuple[str, ...]) -> Members:
     """The members of a JSON object, those that are judged here under their own spelling.
 
-    The gateway reads names without regard to case (REST document, section 2), so any other spelling of a
-    judged member is dropped: it must not be read there as what was refused here.
+    The gateway reads names without regard to case and a null as if it were missing (`nano.web.bodies`), so
+    this does the same, and drops every other spelling: it must not be read there as what was refused here.
+    Whoever judges a body by this sends what this gives, `written`, and not what came.
     """
     try:
         document = msgspec.json.decode(body or b"{}")
@@ -140,8 +141,8 @@ def members(body: bytes, judged: tuple[str, ...]) -> Members:
     if not isinstance(document, dict):
         raise Invalid("body", "body is not a JSON object")
     found = {name: value for name, value in document.items() if name.casefold() not in judged}
-    for name, value in document.items():
-        if name.casefold() in judged and (name in judged or name.casefold() not in document):
+    for name, value in sorted(document.items(), key=lambda pair: pair[0] in judged):
+        if name.casefold() in judged and value is not None:
             found[name.casefold()] = value
     return found
 

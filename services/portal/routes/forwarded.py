@@ -71,7 +71,7 @@ def _own(call: Call[Any], asked: Members, *, fill: bool) -> Members:
     who = call.who
     for member, own in (("owner", who.user), ("group", who.group)):
         given = asked.get(member)
-        if given in {None, ""}:
+        if given is None or given == "":
             if fill:
                 asked[member] = own
         elif given != own and not who.is_operator:
@@ -98,7 +98,7 @@ async def start(call: Call[None]) -> Response:
     body = members(call.raw_body, ("source",)) if call.raw_body.strip() else {}
     if body.get("source"):
         await seen_image(call, "media", str(body["source"]), "source")
-    return await forward(call)
+    return await forward(call, body=written(body))
 
 
 async def create_guest(call: Call[None]) -> Response:
