@@ -18,6 +18,8 @@ from services.portal.oplog import Answer, Line, Question
 
 T = TypeVar("T")
 
+_MODE = 0o640
+
 _log = structlog.get_logger("nano.portal")
 
 
@@ -72,7 +74,7 @@ class LogFiles:
         is_new = not path.exists()
         try:
             path.parent.mkdir(exist_ok=True, mode=0o750)
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
             try:
                 _write_whole(descriptor, oplog.written(line))
                 os.fsync(descriptor)
@@ -96,9 +98,13 @@ class LogFiles:
                 yield from self._lines(path)
 
     def _lines(self, path: Path) -> Iterator[Line]:
-        """Of one file, the last one first; what is no line of ours is passed over."""
-        for text in reversed(path.read_text(errors="replace").splitlines()):
-            line = oplog.read(text)
+        """Of one file, the last one first; what is no line of ours is passed over.
+
+        A line ends at a line feed and nowhere else: a text may hold U+2028 and all that `str.splitlines`
+        takes for an end, and would forge the line behind it.
+        """
+        for text in reversed(path.read_bytes().split(b"\n")):
+            line = oplog.read(text.decode(errors="replace"))
             if line is not None:
                 yield line
 
@@ -134,7 +140,7 @@ def _without(path: Path, gone: set[str]) -> int:
     lines = path.read_bytes().splitlines(keepends=True)
     kept = [line for line in lines if line[:17].decode(errors="replace") not in gone]
     part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE), "wb") as file:
         file.writelines(kept)
         file.flush()
         os.fsync(file.fileno())

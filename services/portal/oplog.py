@@ -19,10 +19,11 @@ MOST_COUNTED = 1000
 """REST document, section 9.6: a page, and how far the total is counted."""
 WINDOW = timedelta(hours=24)
 LONGEST_CONTENT = 4096
-_ID = re.compile(r"\d{17}")
-_LINE = re.compile(r"(?P<id>\d{17}),(?P<at_ns>\d{1,20}),(?P<content>.*)", re.DOTALL)
+_ID = re.compile(r"[0-9]{17}")
+_LINE = re.compile(r"(?P<id>\d{17}),(?P<at_ns>\d{1,20}),(?P<content>.*)", re.DOTALL | re.ASCII)
 _STAMP = "%Y%m%d%H%M%S"
 _SHOWN = "%Y-%m-%d %H:%M:%S"
+_FIRST_YEAR = 1970
 _ESCAPES = (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"))
 
 
@@ -97,7 +98,7 @@ def written(line: Line) -> bytes:
 def read(text: str) -> Line | None:
     """A line of a file, without its end; None for what is none."""
     found = _LINE.fullmatch(text)
-    if found is None:
+    if found is None or not _is_moment(found["id"]):
         return None
     content = re.sub(r"\\(.)", lambda pair: {"n": "\n", "r": "\r"}.get(pair[1], pair[1]), found["content"])
     return Line(found["id"], int(found["at_ns"]), content)
@@ -130,9 +131,20 @@ def question(*, after: str, before: str, start: int, limit: int, now: datetime) 
 
 def _moment(field: str, text: str) -> datetime:
     try:
-        return datetime.strptime(text, _SHOWN)  # noqa: DTZ007 - documented without a zone
+        moment = datetime.strptime(text, _SHOWN)  # noqa: DTZ007 - documented without a zone
     except ValueError:
         raise Invalid(field, f"{field} {text!r:.40} is not a time such as 2026-01-31 23:59:59") from None
+    if moment.year < _FIRST_YEAR:
+        raise Invalid(field, f"{field} {text} lies before any log: give a time from {_FIRST_YEAR} on")
+    return moment
+
+
+def _is_moment(line_id: str) -> bool:
+    try:
+        datetime.strptime(line_id[:14], _STAMP)  # noqa: DTZ007 - the id is local time
+    except ValueError:
+        return False
+    return True
 
 
 def answer(asked: Question, newest_first: Iterable[Line]) -> Answer:

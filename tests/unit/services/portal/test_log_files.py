@@ -50,6 +50,25 @@ async def test_a_half_line_is_cut_off_and_ids_go_on(log: LogFiles, tmp_path: Pat
     again.close()
 
 
+@pytest.mark.parametrize("end", list("\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"))
+async def test_no_text_forges_a_line(log: LogFiles, end: str) -> None:
+    """Not by anything that `str.splitlines` takes for the end of a line."""
+    content = f"a{end}20261129120000001,1,admin.ann(10.0.0.1) : delete everything{end}"
+    line = await log.write(content)
+    assert await contents(log) == [content]
+    assert await log.remove([line.id]) == 1
+    assert await contents(log) == []
+
+
+async def test_a_removal_leaves_the_file_as_private_as_it_was(log: LogFiles, tmp_path: Path) -> None:
+    first, second = await log.write("first"), await log.write("second")
+    path = tmp_path / "log" / second.file
+    before = path.stat().st_mode
+    await log.remove([first.id])
+    assert path.stat().st_mode == before
+    assert not before & 0o007
+
+
 async def test_removed_lines_are_gone_and_unknown_ones_of_that_day_are_ignored(log: LogFiles) -> None:
     first, second = await log.write("first"), await log.write("second")
     unknown = f"{first.id[:14]}999"

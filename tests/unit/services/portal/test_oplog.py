@@ -41,7 +41,7 @@ def test_a_line_is_read_as_it_was_written_and_is_one_line(content: str) -> None:
     assert read(text[:-1]) == line
 
 
-@pytest.mark.parametrize("text", ["", "x", "1,2,3", "20261129120000001,x,y"])
+@pytest.mark.parametrize("text", ["", "x", "1,2,3", "20261129120000001,x,y", "20261129250000001,1,25 h"])
 def test_what_is_no_line_is_none(text: str) -> None:
     assert read(text) is None
 
@@ -65,6 +65,8 @@ def test_a_question_means_the_last_day_and_twenty_lines_unless_it_says_otherwise
         ("", "soon", "before"),
         ("2026-11-29 12:00:00", "2026-11-29 11:59:59", "before"),
         ("1990-01-01 00:00:00", "", "after"),
+        ("", "0001-01-01 00:00:00", "before"),
+        ("0001-01-01 00:00:00", "0001-01-01 00:00:00", "before"),
     ],
 )
 def test_a_window_that_cannot_be_meant_is_refused(after: str, before: str, field: str) -> None:
