@@ -30,19 +30,28 @@ def cookie(connection: HTTPConnection, session_id: str) -> str:
 
 def address_of(connection: HTTPConnection, proxies: Collection[str]) -> str:
     """The peer's address; of a proxy that we trust, the right-most one that it names and that is none
-    itself."""
-    peer = connection.client.host if connection.client is not None else ""
+    itself. Some proxies add a line of their own behind those of the client: all lines are one list."""
+    peer = _plain(connection.client.host) if connection.client is not None else ""
     if peer not in proxies:
         return peer
-    for named in reversed(connection.headers.get("x-forwarded-for", "").split(",")):
-        address = named.strip()
-        if address in proxies:
-            continue
-        try:
-            return str(ipaddress.ip_address(address))
-        except ValueError:
+    for named in reversed(",".join(connection.headers.getlist("x-forwarded-for")).split(",")):
+        address = _plain(named.strip())
+        if not address:
             break
+        if address not in proxies:
+            return address
     return peer
+
+
+def _plain(text: str) -> str:
+    """An address in its usual spelling: without a zone, and an IPv4 one where a socket of both kinds maps it;
+    empty when it is none."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return ""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
 
 
 def shown_session(portal: Portal, connection: HTTPConnection) -> tuple[Session, bool] | None:
@@ -85,10 +94,18 @@ def check_site(connection: HTTPConnection, method: str, origins: Collection[str]
     if site:
         is_ours = site in {"same-origin", "none"}
     else:
-        is_ours = not origin or urlsplit(origin).netloc == connection.headers.get("host", "")
+        is_ours = not origin or _host_of(origin) == connection.headers.get("host", "")
     if not is_ours:
         raise Forbidden(
             f"this was sent by a page of another site ({origin or site}): use the portal's own pages, "
             "or name their address in `origins` of the portal's configuration",
             field="Origin",
         )
+
+
+def _host_of(origin: str) -> str | None:
+    """Host and port of an origin; None when it has none, as `null` has not."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None

@@ -37,12 +37,24 @@ def test_a_cookie_is_for_our_host_our_pages_and_no_script() -> None:
         ("127.0.0.1", "1.2.3.4, 10.1.1.1", "1.2.3.4"),
         ("127.0.0.1", "1.2.3.4, nonsense", "127.0.0.1"),
         ("127.0.0.1", "2001:db8::1", "2001:db8::1"),
+        ("127.0.0.1", "2001:DB8:0::1%any text", "2001:db8::1"),
+        ("::ffff:127.0.0.1", "1.2.3.4", "1.2.3.4"),
+        ("::ffff:10.0.0.9", "1.2.3.4", "10.0.0.9"),
+        ("fe80::1%eth0", "1.2.3.4", "fe80::1"),
+        ("127.0.0.1", "1.2.3.4, ::ffff:10.1.1.1", "1.2.3.4"),
     ],
 )
 def test_an_address_is_believed_from_our_proxies_only(peer: str, forwarded: str, expected: str) -> None:
     headers = {"x_forwarded_for": forwarded} if forwarded else {}
     found = address_of(connection(client=peer, **headers), ("127.0.0.1", "10.1.1.1"))
     assert found == expected
+
+
+def test_what_a_client_says_before_our_proxy_counts_for_nothing() -> None:
+    """Also where the proxy adds a line of its own instead of lengthening that of the client."""
+    made = connection(client="127.0.0.1")
+    made.scope["headers"] += [(b"x-forwarded-for", b"6.6.6.6"), (b"x-forwarded-for", b"1.2.3.4")]
+    assert address_of(made, ("127.0.0.1",)) == "1.2.3.4"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +79,7 @@ def test_our_own_pages_and_programs_may_change_things(headers: dict[str, str]) -
         {"sec_fetch_site": "same-site", "origin": "https://other.example.org"},
         {"origin": "https://evil.example.org"},
         {"origin": "null"},
+        {"origin": "http://["},
     ],
 )
 def test_pages_of_others_may_not(headers: dict[str, str]) -> None:
