@@ -4,6 +4,7 @@ An attempt is charged before it is judged, so that many at once are no way aroun
 back. Some attempts are free; from then on each makes the next one wait twice as long. The charge fades.
 """
 
+import ipaddress
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ LONGEST_WAIT_S = 900.0
 FORGET_S = 1800.0
 """A key that made no attempt for so long starts anew."""
 MOST_KEYS = 20_000
+_LONGEST_NAME = 65
+"""One more than a user's name may have: what is cut here is nobody's, and keys stay short."""
 
 
 @dataclass(slots=True)
@@ -71,12 +74,22 @@ class Throttle:
 def login_keys(user: str, address: str) -> tuple[tuple[str, int], ...]:
     """What a login is charged to. The user alone has many free attempts, so that a stranger who guesses from
     elsewhere slows themselves down long before they lock the user out."""
-    return ((f"pair {user} {address}", 5), (f"address {address}", 20), (f"user {user}", 200))
+    name, origin = user[:_LONGEST_NAME], _network(address)
+    return ((f"pair {name} {origin}", 5), (f"address {origin}", 20), (f"user {name}", 200))
 
 
 def code_keys(address: str) -> tuple[tuple[str, int], ...]:
     """What a first-start code is charged to."""
-    return ((f"code {address}", 5), ("code", 50))
+    return ((f"code {_network(address)}", 5), ("code", 50))
+
+
+def _network(address: str) -> str:
+    """What one person has many addresses of counts as one: with IPv6 that is a /64."""
+    try:
+        found = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.IPv6Network((int(found), 64), strict=False))
 
 
 def _rounded(seconds: float) -> int:

@@ -69,3 +69,20 @@ def test_many_users_from_one_address_are_slowed_as_well() -> None:
         fails(throttle, 1, user=f"u{number}")
     with pytest.raises(Exhausted):
         fails(throttle, 1, user="another")
+
+
+def test_the_addresses_of_one_network_are_one() -> None:
+    throttle = Throttle()
+    for number in range(5):
+        fails(throttle, 1, address=f"2001:db8:1:2::{number:x}")
+    with pytest.raises(Exhausted):
+        fails(throttle, 1, address="2001:db8:1:2:ffff::1")
+    fails(throttle, 1, address="2001:db8:1:3::1")
+    fails(throttle, 1, address="192.0.2.1")
+
+
+def test_a_long_name_is_not_kept() -> None:
+    """Up to 20 000 names are: of a megabyte each they would fill the host."""
+    keys = login_keys("x" * (1 << 20), "192.0.2.1")
+    assert max(len(key) for key, _ in keys) < 100
+    assert not {key for key, _ in keys[::2]} & {key for key, _ in login_keys("x" * 64, "192.0.2.1")}
