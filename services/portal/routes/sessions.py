@@ -52,7 +52,10 @@ async def log_in(call: Call[Login]) -> Answer:
     keys = login_keys(body.user, call.address)
     portal.throttle.attempt(keys, call.now_s)
     user = portal.directory.users.get(body.user)
-    if not await portal.passwords.fits(body.password, user.secret if user is not None else None):
+    secret = user.secret if user is not None else None
+    fits = await portal.passwords.fits(body.password, secret)
+    user = portal.directory.users.get(body.user)  # a password that was changed meanwhile opens nothing
+    if not fits or user is None or user.secret != secret:
         await portal.log.write(f"{body.user[:64]!r}({call.address}) : failed to log in")
         raise Untrusted(_WRONG, field="password")
     portal.throttle.succeeded(keys)

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from nano.model.errors import Forbidden, Invalid
+from nano.model.errors import Conflict, Forbidden, Invalid
 from nano.web import envelope
 from nano.web.envelope import Answer
 from services.portal import passwords
@@ -92,6 +92,8 @@ async def change_password(call: Call[PasswordChange]) -> Answer:
             raise Invalid("old", "the old password is wrong")
         portal.throttle.succeeded(keys)
     secret = await portal.passwords.secret(body.new)
+    if portal.directory.user(wanted).secret != user.secret:
+        raise Conflict(f"the password of user {wanted} was changed meanwhile: log in anew", field="user")
     answer = await committed(call, portal.directory.change_secret(wanted, secret))
     portal.sessions.close_user(wanted, but=call.by.session.id)
     return answer
