@@ -23,14 +23,25 @@ class FirstStart:
 
     def prepare(self) -> None:
         """Writes a code, unless an earlier start has."""
-        if not self._file.exists():
+        if not self._file.exists() or not _bare(self._file.read_text()):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             letters = "".join(secrets.choice(_LETTERS) for _ in range(8))
             write_private(self._file, f"{letters[:4]}-{letters[4:]}\n".encode())
 
     def check(self, code: str) -> None:
-        """`Forbidden` when it is not the code; blanks, the hyphen and the letters' case do not count."""
-        if not hmac.compare_digest(_bare(code).encode(), _bare(self._file.read_text()).encode()):
+        """`Forbidden` when it is not the code; blanks, the hyphen and the letters' case do not count.
+
+        A file that is gone, or empty, lets nobody in: the next start of the portal writes a new one.
+        """
+        try:
+            wanted = _bare(self._file.read_text())
+        except FileNotFoundError:
+            wanted = ""
+        if not wanted:
+            raise Forbidden(
+                f"{self._file} holds no code: start the portal again, it writes one", field="code"
+            )
+        if not hmac.compare_digest(_bare(code).encode(), wanted.encode()):
             raise Forbidden(
                 f"this is not the first-start code: `./dev up` prints it, and it is in {self._file} on the "
                 "portal's host",

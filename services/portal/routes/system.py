@@ -2,7 +2,7 @@
 
 import msgspec
 
-from nano.model.errors import Conflict
+from nano.model.errors import Conflict, NanoError
 from nano.web import envelope
 from nano.web.envelope import Answer
 from services.portal import passwords
@@ -63,11 +63,16 @@ async def initialise(call: Call[Initial]) -> Answer:
     passwords.check_policy("password", body.password)
     user = User(body.user, await portal.passwords.secret(body.password))
     role = Role(body.role, menus_of(body.menu))
-    changes = portal.directory.initial(user, Group(body.group, body.display or DISPLAY), role)
-    portal.shelf.commit(*changes)
-    await portal.shelf.durable()
+    group = Group(body.group, body.display or DISPLAY)
+    portal.directory.initial(user, group, role)  # what cannot be done is not said
+    line = f"{body.group}.{body.user}({call.address}) : set the portal up, as its first user"
+    await portal.log.write(line)
+    try:
+        await portal.shelf.durable(portal.shelf.commit(*portal.directory.initial(user, group, role)))
+    except NanoError as error:  # somebody was first
+        await portal.log.write(f"{line} : failed: {error.message}")
+        raise
     portal.first_start.done()
-    await portal.log.write(f"{body.group}.{body.user}({call.address}) : set the portal up, as its first user")
     return envelope.success()
 
 

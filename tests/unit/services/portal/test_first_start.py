@@ -36,3 +36,14 @@ def test_it_goes_when_it_has_served(tmp_path: Path) -> None:
     first.done()
     first.done()
     assert not (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize("content", [None, "", " - \n"])
+def test_without_a_code_nobody_comes_in(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / FILE).write_text(content)
+    for code in ("", "-", "ABCD-EFGH"):
+        with pytest.raises(Forbidden, match="holds no code"):
+            FirstStart(tmp_path).check(code)
+    FirstStart(tmp_path).prepare()
+    assert len((tmp_path / FILE).read_text()) == 10
