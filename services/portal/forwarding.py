@@ -4,6 +4,7 @@ back."""
 import hashlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
+from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ from fastapi import Response
 from nano.model.errors import Invalid
 from nano.web.streamed import Streamed
 from services.portal.call import Call
-from services.portal.upstream import Query, Request
+from services.portal.upstream import Query, Request, problem
 
 FAILURE = "nano-failure"
 """Carries a failure's words from here to the operation log; it never leaves the process."""
@@ -41,6 +42,7 @@ Members: TypeAlias = dict[str, Any]
 async def forward(call: Call[Any], *, query: Query | None = None, body: bytes | None = None) -> Response:
     """The gateway's answer to this call, with another query or body where the scope asks for it."""
     reply = await call.portal.upstream.call(_request(call, query, call.raw_body if body is None else body))
+    _check_believed(reply)
     headers = _passed_back(reply)
     failure = _failure(reply)
     if failure:
@@ -60,6 +62,7 @@ async def forward_stream(call: Call[Any]) -> Response:
             headers["content-length"] = reply.headers["content-length"]
         if not reply.headers.get("content-type", "").startswith("application/octet-stream"):
             await reply.aread()
+            _check_believed(reply)
             return Response(reply.content, reply.status_code, _passed_back(reply) | _told(_failure(reply)))
         return Streamed(
             _pieces(reply, opened.pop_all()), reply.status_code, reply.headers["content-type"], headers
@@ -82,7 +85,7 @@ def _request(call: Call[Any], query: Query | None, body: bytes) -> Request:
         headers["idempotency-key"] = hashlib.sha256(f"{call.who.user}\0{key}".encode()).hexdigest()
     return Request(
         call.request.method,
-        _path(call),
+        path_of(call),
         call.by.session.label,
         call.query.pairs if query is None else query,
         body,
@@ -90,14 +93,26 @@ def _request(call: Call[Any], query: Query | None, body: bytes) -> Request:
     )
 
 
-def _path(call: Call[Any]) -> str:
+def is_name(text: str) -> bool:
+    """Whether it stays one part of a path, whoever reads it: httpx and others take dots for directions."""
+    return text not in {"", ".", ".."} and "/" not in text
+
+
+def path_of(call: Call[Any]) -> str:
+    """Where the gateway has the route of a call; `Invalid` names a part that would be more than one."""
     template: str = call.request.scope["route"].path
     path = template.removeprefix("/api/v1").replace("{rest:path}", "")
     for name, value in call.params.items():
-        if "/" in value or value in {".", ".."}:
+        if name != "rest" and not is_name(value):
             raise Invalid(name, f"{name} {value!r:.80} is not a name")
         path = path.replace("{" + name + "}", value)
     return path
+
+
+def _check_believed(reply: httpx.Response) -> None:
+    """Raises when the gateway does not believe the portal: passed back it would end the caller's session."""
+    if reply.status_code == HTTPStatus.UNAUTHORIZED:
+        raise problem(reply.content)
 
 
 def _passed_back(reply: httpx.Response) -> dict[str, str]:

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from nano import signature
-from nano.model.errors import Invalid, NanoError, Unreachable, from_code
+from nano.model.errors import Invalid, NanoError, Unreachable, Untrusted, from_code
 from nano.web.envelope import PROBLEM
 from nano.web.events import Event, Parser
 from nano.web.keys import Credential, CredentialsFile
@@ -81,10 +81,15 @@ class Upstream:
         """The data of a successful answer; the gateway's error, raised as what it is."""
         response = await self.call(_asking_for_problems(request))
         if response.headers.get("content-type", "").startswith(PROBLEM):
-            raise _problem(response.content)
+            raise problem(response.content)
         if response.is_error:
             raise Unreachable(f"the gateway answered {response.status_code}: {response.text[:200]}")
-        return msgspec.json.decode(response.content)["data"]
+        try:
+            return msgspec.json.decode(response.content, type=_Success).data
+        except msgspec.DecodeError:
+            raise Unreachable(
+                f"the gateway answered {response.status_code} with what is no answer of its"
+            ) from None
 
     @asynccontextmanager
     async def stream(
@@ -109,7 +114,7 @@ class Upstream:
         with self._reachable():
             async with self._http.stream("GET", target, headers=signed, timeout=timeout) as response:
                 if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                    raise _problem(await response.aread())
+                    raise problem(await response.aread())
                 parser = Parser()
                 async for piece in response.aiter_bytes():
                     for event in parser.piece(piece):
@@ -134,11 +139,12 @@ class Upstream:
                 proxy=None,
             )
         except InvalidStatus as refusal:
-            raise _problem(bytes(refusal.response.body or b"")) from refusal
+            raise problem(bytes(refusal.response.body or b"")) from refusal
         except (OSError, TimeoutError, InvalidHandshake) as error:
             raise self._unreachable(error) from error
 
-    def _signed(self, request: Request) -> tuple[str, dict[str, str]]:
+    def _signed(self, request: Request) -> tuple[str, httpx.Headers]:
+        """The target and the headers; those of a browser may hold any bytes, as ASGI gives them."""
         target, headers = signature.signed_call(
             request.method,
             API + request.path,
@@ -150,7 +156,7 @@ class Upstream:
             body=request.body,
             session=request.session,
         )
-        return target, {**request.headers, **headers}
+        return target, httpx.Headers({**request.headers, **headers}, encoding="latin-1")
 
     @contextlib.contextmanager
     def _reachable(self) -> Iterator[None]:
@@ -176,6 +182,10 @@ def _asking_for_problems(request: Request) -> Request:
     return replace(request, headers={**request.headers, "Accept": PROBLEM})
 
 
+class _Success(msgspec.Struct):
+    data: Any
+
+
 class _Problem(msgspec.Struct):
     """RFC 9457 as the gateway writes it."""
 
@@ -185,11 +195,14 @@ class _Problem(msgspec.Struct):
     subject: str = ""
 
 
-def _problem(body: bytes) -> NanoError:
+def problem(body: bytes) -> NanoError:
+    """The error that a problem of the gateway's tells."""
     try:
         found = msgspec.json.decode(body, type=_Problem)
     except msgspec.DecodeError:
         return Unreachable(f"the gateway said something that is no answer of its: {body[:120]!r}")
+    if found.code == Untrusted.code:  # us: what the caller's session is worth it cannot know
+        return Unreachable(f"the gateway does not believe the portal ({found.detail}): see both logs")
     return from_code(found.code, found.detail, field=found.field, subject=found.subject)
 
 

@@ -1,9 +1,18 @@
 """Hostile and unlucky requests at the portal's real door."""
 
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from pathlib import Path
+
+import httpx
 import pytest
 
 from tests.integration.test_portal import created
 from tests.integration.test_portal_access import Town, town
+from tests.support.portal import PASSWORD, PROBLEM, Desk, portal
+from tests.support.zone import zone
 
 __all__ = ["town"]
 
@@ -35,3 +44,139 @@ async def test_a_medium_of_another_is_not_booted_under_any_spelling(town: Town) 
 async def test_an_owner_that_is_no_text_is_refused(town: Town, owner: object) -> None:
     problem = await town.cid.refused("POST", "/guests/", {"owner": owner})
     assert (problem["status"], problem["field"]) == (403, "owner")
+
+
+# ------------------------------------------------------------------ what is no request that anybody means
+
+JUNK = (
+    ("GET", "/tasks/%2e%2e", b""),
+    ("GET", "/tasks/%2e", b""),
+    ("DELETE", "/tasks/%2e%2e", b""),
+    ("GET", "/guests/%2e%2e", b""),
+    ("GET", "/guests/%00", b""),
+    ("GET", "/instance_status/%2e%2e", b""),
+    ("GET", "/instance_status/%2e/%2e%2e", b""),
+    ("GET", "/compute_pool_cells/%7Bcell%7D/x", b""),
+    ("GET", "/disk_images/%2e%2e", b""),
+    ("GET", "/disk_images/%2e%2e/file/", b""),
+    ("POST", "/guests/", b'{"owner": [], "group": {}}'),
+    ("POST", "/guests/", b'{"from_image": ["../x"]}'),
+    ("POST", "/guests/", b'{"cores": 99999999999999999999999999}'),
+    ("POST", "/search/guests/", b'{"limit": 1e999}'),
+    ("POST", "/search/guests/", b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    ("POST", "/search/guests/", b'{"x": "\\ud800"}'),
+    ("POST", "/search/guests/", b'{"\xff": 1}'),
+    ("POST", "/search/guests/", b"[]"),
+    ("POST", "/monitor_channels/", b'{"guest": "a/"}'),
+    ("POST", "/monitor_channels/", b'{"guest": ""}'),
+    ("POST", "/monitor_channels/", b'{"guest": "."}'),
+    ("POST", "/monitor_channels/", b'{"guest": "../tasks/"}'),
+    ("POST", "/disk_images/", b'{"name": "x", "guest": "a/"}'),
+    ("POST", "/disk_images/", b'{"name": "x", "guest": ["../tasks/"]}'),
+    ("GET", "/logs/?before=0001-01-01+00:00:00", b""),
+    ("GET", "/logs/?after=0001-01-01+00:00:00&before=0001-01-01+00:00:00", b""),
+    ("DELETE", "/logs/", b'{"entries": ["' + b"\xd9\xa0" * 17 + b'"]}'),
+    ("DELETE", "/logs/", b'{"entries": ["../../../../../../x"]}'),
+    ("POST", "/users/a%0a", b'{"password": "Correct1horse"}'),
+    ("POST", "/users/" + "a" * 300, b'{"password": "Correct1horse"}'),
+    ("PUT", "/roles/super", b'{"menu": [null]}'),
+)
+
+
+@pytest.mark.parametrize("by", ["ann", "cid"])
+async def test_junk_is_refused_and_neither_a_defect_nor_the_gateways(town: Town, by: str) -> None:
+    browser = getattr(town, by)
+    for method, path, body in JUNK:
+        answer = await browser.client.request(method, f"/api/v1{path}", content=body, headers=PROBLEM)
+        assert 400 <= answer.status_code < 500, (method, path, body[:60], answer.text)
+        assert answer.status_code != 401, (method, path, answer.text)
+
+
+HEADERS: tuple[Mapping[str, bytes], ...] = (
+    {"user-agent": "café".encode("latin-1")},
+    {"accept": b"application/problem+json, \xff"},
+    {"range": b"\xff"},
+    {"content-type": "é".encode()},
+    {"idempotency-key": b"\xff" * 3000},
+    {"x-forwarded-for": b"\xff, ["},
+    {"accept-language": b"\xff"},
+)
+
+
+@pytest.mark.parametrize("headers", HEADERS)
+async def test_headers_may_hold_any_bytes(town: Town, headers: Mapping[str, bytes]) -> None:
+    problems = {name: value.encode() for name, value in PROBLEM.items()}
+    given = {name.encode(): value for name, value in (problems | dict(headers)).items()}
+    answer = await town.bob.client.get(f"/api/v1/guests/{town.guest}", headers=given)
+    assert (answer.status_code, answer.json()["data"]["owner"]) == (200, "bob")
+
+
+async def test_an_origin_that_is_no_url_is_another_site(town: Town) -> None:
+    answer = await town.bob.ask("POST", "/search/guests/", {}, {"origin": "http://["})
+    assert answer.status_code == 403
+
+
+async def test_a_gateway_that_does_not_believe_us_is_no_end_of_a_session(town: Town) -> None:
+    """A page would show the login, again and again."""
+    credential = town.desk.portal.upstream._credential
+    town.desk.portal.upstream._credential = type(credential)(credential.id, "another key")
+    for method, path in (("GET", "/tasks/"), ("GET", "/templates/"), ("GET", f"/guests/{town.guest}")):
+        problem = await town.bob.refused(method, path)
+        assert (problem["status"], problem["code"]) == (503, "unreachable"), (path, problem)
+
+
+# ------------------------------------------------------------------ at the same time
+
+
+@contextlib.asynccontextmanager
+async def held(
+    desk: Desk, asking: Coroutine[None, None, httpx.Response]
+) -> AsyncIterator[asyncio.Task[httpx.Response]]:
+    """A request that waits for the thread that judges passwords, for as long as this is open."""
+    gate, passwords = threading.Event(), desk.portal.passwords
+    passwords._crew.submit(gate.wait)
+    async with asyncio.TaskGroup() as jobs:
+        try:
+            task = jobs.create_task(asking)
+            async with asyncio.timeout(10):
+                while not passwords._waiting:  # noqa: ASYNC110 - a number tells nobody
+                    await asyncio.sleep(0)
+            yield task
+        finally:
+            gate.set()
+
+
+async def test_a_login_with_a_password_that_is_changed_meanwhile_opens_nothing(town: Town) -> None:
+    desk, stranger = town.desk, await town.desk.browser()
+    secret = await desk.portal.passwords.secret("Another1horse")
+    login = {"user": "bob", "password": PASSWORD}
+    async with held(desk, stranger.ask("POST", "/sessions/", login)) as attempt:
+        desk.portal.shelf.commit(*desk.portal.directory.change_secret("bob", secret))
+        desk.portal.sessions.close_user("bob")
+    assert attempt.result().status_code == 401
+    assert not list(desk.portal.sessions.of_user("bob"))
+
+
+async def test_a_password_that_somebody_else_changes_meanwhile_stays_theirs(town: Town) -> None:
+    """Whoever has stolen a session must not win against the one who takes it away."""
+    desk = town.desk
+    secret = await desk.portal.passwords.secret("Another1horse")
+    change = {"old": PASSWORD, "new": "Thiefs1horse"}
+    async with held(desk, town.bob.ask("PUT", "/users/bob/password/", change)) as attempt:
+        desk.portal.shelf.commit(*desk.portal.directory.change_secret("bob", secret))
+    assert attempt.result().status_code == 409
+    assert desk.portal.directory.user("bob").secret == secret
+
+
+async def test_of_two_first_starts_at_once_one_is_the_first(tmp_path: Path) -> None:
+    async with zone(tmp_path) as cloud, portal(tmp_path, cloud) as desk:
+        browser = await desk.browser()
+        wanted = [{"user": name, "password": PASSWORD, "code": desk.code} for name in ("ann", "eve")]
+        answers = await asyncio.gather(*(browser.ask("POST", "/system/", each) for each in wanted))
+        assert sorted(answer.status_code for answer in answers) == [200, 409]
+        (first,) = desk.portal.directory.users
+        await browser.log_in(first)
+        page = await browser.data("GET", "/logs/")
+        told = [line["content"] for line in page["logs"] if "set the portal up" in line["content"]]
+        assert sum("failed" not in line and first in line for line in told) == 1
+        assert all(first in line or "failed" in line for line in told[:1])

@@ -17,7 +17,16 @@ from nano.web.envelope import Answer
 from services.portal.access import Menu
 from services.portal.call import Call, Handler, Route, menus
 from services.portal.feed import guest_thing
-from services.portal.forwarding import FAILURE, Members, forward, forward_stream, members, written
+from services.portal.forwarding import (
+    FAILURE,
+    Members,
+    forward,
+    forward_stream,
+    is_name,
+    members,
+    path_of,
+    written,
+)
 from services.portal.upstream import Request
 from services.portal.visible import Thing, sees
 
@@ -35,7 +44,7 @@ async def seen_guest(call: Call[Any], guest_id: str) -> Thing:
     """An instance that the caller sees; `NotFound` where there is none for them."""
     thing = call.portal.owners.of(guest_id)
     try:
-        if thing is None:  # made a moment ago, or never
+        if thing is None and is_name(guest_id):  # made a moment ago, or never
             guest = await call.portal.upstream.data(Request("GET", f"/guests/{guest_id}"))
             thing = guest_thing(guest)
             call.portal.owners.learn(guest_id, thing)
@@ -140,10 +149,7 @@ async def query_owned(call: Call[None], shared: str) -> Response:
 
 async def guests_of(call: Call[None]) -> Answer:
     """A whole list of the gateway, of which the caller gets what they see."""
-    path = "/instance_status/" + "/".join(
-        call.params[name] for name in ("pool", "cell") if name in call.params
-    )
-    found = await call.portal.upstream.data(Request("GET", path, call.by.session.label)) or []
+    found = await call.portal.upstream.data(Request("GET", path_of(call), call.by.session.label)) or []
     return envelope.success([each for each in found if sees(call.who, guest_thing(each))])
 
 
@@ -202,7 +208,7 @@ async def _all_tasks(call: Call[None], query: Iterable[tuple[str, str]]) -> list
 
 async def task(call: Call[None]) -> Response:
     wanted = call.params["id"]
-    found = await call.portal.upstream.data(Request("GET", f"/tasks/{wanted}", call.by.session.label))
+    found = await call.portal.upstream.data(Request("GET", path_of(call), call.by.session.label))
     if not call.portal.owners.shows_task(call.who, found):
         raise NotFound(f"there is no task {wanted!r:.80}", field="id", subject=wanted)
     return await forward(call)
