@@ -32,15 +32,19 @@ PONG_S = 20.0
 """How long it may take to answer; then it is cut off."""
 CLOSE_S = 5.0
 """How long it may take to answer a close."""
+STALL_S = 60.0
+"""How long a client may take nothing of an answer that waits for it; then it is cut off."""
 _TICK_S = 1.0  # the `Date` of answers
 GRACE_S = 5
 """How long answers that are under way may take when the gateway stops."""
 
 
 class Impatient(H11Protocol):
-    """Closes a connection whose client takes too long over the head of a request: uvicorn waits for ever."""
+    """Closes a connection whose client takes too long over the head of a request, or takes nothing of an
+    answer: uvicorn waits for ever."""
 
     _late: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
     _is_upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -63,7 +67,32 @@ class Impatient(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
+        self._moves()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._look_again()
+
+    def resume_writing(self) -> None:
+        self._moves()
+        super().resume_writing()
+
+    def _look_again(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(STALL_S, self._look, waiting)
+
+    def _look(self, waiting: int) -> None:
+        """`waiting` bytes were waiting a while ago: some must be gone since."""
+        if self.transport.get_write_buffer_size() < waiting:
+            self._look_again()
+        else:
+            self.transport.abort()
+
+    def _moves(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _should_upgrade(self) -> bool:
         """Only a GET, and while there is room: all else is an ordinary request (RFC 9110, section 7.8)."""

@@ -101,6 +101,50 @@ async def test_a_slow_answer_and_a_second_request_are_not_cut_off(monkeypatch: p
         writer.close()
 
 
+class Pouring:
+    """An answer without an end, and whether its client was given up."""
+
+    def __init__(self) -> None:
+        self.is_given_up = asyncio.Event()
+
+    async def __call__(self, _scope: Any, receive: Any, send: Any) -> None:
+        async def pour() -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
+
+        async with asyncio.TaskGroup() as jobs:
+            pouring = jobs.create_task(pour())
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            pouring.cancel()
+        self.is_given_up.set()
+
+
+async def test_a_client_that_takes_nothing_of_its_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STALL_S", 0.2)
+    pouring = Pouring()
+    async with _served(pouring) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(10):
+            await pouring.is_given_up.wait()
+        writer.close()
+
+
+async def test_a_client_that_takes_a_little_at_a_time_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STALL_S", 0.5)
+    pouring = Pouring()
+    async with _served(pouring) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        began = time.monotonic()
+        while time.monotonic() - began < 1.5:
+            assert await reader.read(1 << 18)
+        assert not pouring.is_given_up.is_set()
+        writer.close()
+
+
 # ------------------------------------------------------------------ websockets
 
 
