@@ -29,15 +29,15 @@ def decoded_path(scope: Scope) -> str | None:
         return None
 
 
-async def read_body(request: Request) -> bytes:
-    """The body, as long as it is no longer than any that we take."""
+async def read_body(request: Request, limit: int = bodies.LIMIT_BYTES) -> bytes:
+    """The body, as long as it is no longer than `limit` bytes, by default than any that we take."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_S):
             async for piece in request.stream():
                 body += piece
-                if len(body) > bodies.LIMIT_BYTES:
-                    raise Invalid("body", f"body is longer than {bodies.LIMIT_BYTES} bytes")
+                if len(body) > limit:
+                    raise Invalid("body", f"body is longer than {limit} bytes")
     except TimeoutError:
         raise TimedOut(f"the body did not come within {BODY_S:g} s: send it again") from None
     return bytes(body)

@@ -12,6 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
 from nano.model.errors import NanoError
+from nano.web import bodies
 from nano.web.door import Door, check_upgrade, decoded, response
 from nano.web.query import Query
 from nano.web.requests import read_body
@@ -46,6 +47,9 @@ ROUTES: tuple[Route, ...] = (
 )
 """Every row of the portal's API."""
 
+STRANGERS_BYTES = 16 * 1024
+"""The longest body that is read of somebody without a session: thousands of them may be sending one."""
+
 
 class App:
     """The ASGI application."""
@@ -71,7 +75,9 @@ class App:
         if caller is not None:
             check_menu(caller.who.menu, route.menus, route.summary.lower())
         check_upgrade(request, route)
-        body = b"" if route.is_upload else await read_body(request)
+        body = b""
+        if not route.is_upload:
+            body = await read_body(request, bodies.LIMIT_BYTES if caller is not None else STRANGERS_BYTES)
         call = Call(
             portal,
             request,
