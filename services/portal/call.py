@@ -19,6 +19,7 @@ from services.portal.feed import Feed
 from services.portal.first_start import FirstStart
 from services.portal.log_files import LogFiles
 from services.portal.passwords import Passwords
+from services.portal.room import Room
 from services.portal.sessions import Session, Sessions
 from services.portal.throttle import Throttle
 from services.portal.upstream import Upstream
@@ -44,6 +45,11 @@ class Portal:
     sessions: Sessions = field(default_factory=Sessions)
     channels: Channels = field(default_factory=Channels)
     throttle: Throttle = field(default_factory=Throttle)
+    lives: Room = field(default_factory=lambda: Room("live streams", 1000, 64))
+    samplings: Room = field(default_factory=lambda: Room("streams of samples", 256, 16))
+    """Each is a stream of the gateway's own, which has room for some hundred."""
+    transfers: Room = field(default_factory=lambda: Room("transfers of images", 128, 16))
+    consoles: Room = field(default_factory=lambda: Room("consoles", 256, 32))
     is_stopping: bool = False
 
     @property

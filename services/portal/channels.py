@@ -13,6 +13,7 @@ from services.portal.sessions import Session
 
 LIFE_S = 15.0
 MOST = 1000
+MOST_OF_ONE_USER = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,11 @@ class Channels:
         self._channels: dict[str, Channel] = {}
 
     def open(self, instance: str, session: Session, now_s: float, *, by_cookie: bool) -> str:
-        """A new channel's id."""
+        """A new channel's id. Of a user with too many the oldest goes."""
         self._channels = {each: one for each, one in self._channels.items() if one.ends_s > now_s}
+        own = [each for each, one in self._channels.items() if one.session.user == session.user]
+        if len(own) >= MOST_OF_ONE_USER:
+            del self._channels[own[0]]
         if len(self._channels) >= MOST:
             raise Exhausted(f"{MOST} consoles are being opened: try again in a moment", retry_after_s=1.0)
         channel_id = self._new_id()

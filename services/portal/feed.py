@@ -50,7 +50,7 @@ class Feed:
             await asyncio.sleep(max(0.0, wait_s - (self._monotonic_s() - began_s)))
 
     async def _follow(self) -> None:
-        async for event in self._upstream.events("/events/", [], self.ring.cursor):
+        async for event in self._upstream.events(self.ring.cursor):
             match event.kind:
                 case "hello":
                     await self._greeted(event)

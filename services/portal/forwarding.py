@@ -53,6 +53,7 @@ async def forward(call: Call[Any], *, query: Query | None = None, body: bytes | 
 async def forward_stream(call: Call[Any]) -> Response:
     """The same for bodies of any length, which pass piece by piece both ways."""
     async with AsyncExitStack() as opened:
+        opened.enter_context(call.portal.transfers.held(call.who.user))
         content = call.request.stream() if call.request.method != "GET" else None
         reply = await opened.enter_async_context(
             call.portal.upstream.stream(_request(call, None, b""), content)

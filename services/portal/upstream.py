@@ -2,7 +2,7 @@
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -60,8 +60,17 @@ class Upstream:
         self._http = httpx.AsyncClient(
             base_url=self.url,
             verify=self._trust,
-            timeout=httpx.Timeout(CALL_S, connect=CONNECT_S),
+            timeout=httpx.Timeout(CALL_S, connect=CONNECT_S, pool=CONNECT_S),
             limits=httpx.Limits(max_connections=512, max_keepalive_connections=32),
+            trust_env=False,
+        )
+        # What is open for long has connections of its own: calls and the feed find theirs at any time. How
+        # many of these there are is up to `Portal`.
+        self._long = httpx.AsyncClient(
+            base_url=self.url,
+            verify=self._trust,
+            timeout=httpx.Timeout(None, connect=CONNECT_S),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
             trust_env=False,
         )
 
@@ -70,6 +79,7 @@ class Upstream:
 
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
+        await self._long.aclose()
 
     async def call(self, request: Request) -> httpx.Response:
         """Its answer, whatever that says; `Unreachable` when there is none."""
@@ -97,22 +107,30 @@ class Upstream:
     ) -> AsyncIterator[httpx.Response]:
         """An answer whose body is still to come; `content` is a body that is sent piece by piece."""
         target, headers = self._signed(request)
-        timeout = httpx.Timeout(None, connect=CONNECT_S)
         with self._reachable():
-            async with self._http.stream(
-                request.method, target, headers=headers, content=content or request.body, timeout=timeout
+            async with self._long.stream(
+                request.method, target, headers=headers, content=content or request.body
             ) as response:
                 yield response
 
-    async def events(self, path: str, query: Query, cursor: str = "") -> AsyncIterator[Event]:
-        """The events of a stream, from `cursor` on where there is one. `Unreachable` when it breaks off."""
+    def events(self, cursor: str = "") -> AsyncIterator[Event]:
+        """What changes, from `cursor` on where there is one. `Unreachable` when it breaks off."""
+        return self._told(self._http, "/events/", [], cursor)
+
+    def samples(self, subjects: Iterable[str]) -> AsyncIterator[Event]:
+        """What is measured of these. `Unreachable` when it breaks off."""
+        return self._told(self._long, "/samples/", [("subject", each) for each in subjects])
+
+    async def _told(
+        self, http: httpx.AsyncClient, path: str, query: Query, cursor: str = ""
+    ) -> AsyncIterator[Event]:
         headers = {"Last-Event-ID": cursor} if cursor else {}
         target, signed = self._signed(
             _asking_for_problems(Request("GET", path, query=query, headers=headers))
         )
         timeout = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
         with self._reachable():
-            async with self._http.stream("GET", target, headers=signed, timeout=timeout) as response:
+            async with http.stream("GET", target, headers=signed, timeout=timeout) as response:
                 if not response.headers.get("content-type", "").startswith("text/event-stream"):
                     raise problem(await response.aread())
                 parser = Parser()

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
 
-from tests.integration.test_portal import created
+from services.portal.app import STRANGERS_BYTES
+from services.portal.room import Room
+from tests.integration.test_portal import created, socket, until
 from tests.integration.test_portal_access import Town, town
 from tests.support.portal import PASSWORD, PROBLEM, Desk, portal
 from tests.support.zone import zone
@@ -180,3 +183,26 @@ async def test_of_two_first_starts_at_once_one_is_the_first(tmp_path: Path) -> N
         told = [line["content"] for line in page["logs"] if "set the portal up" in line["content"]]
         assert sum("failed" not in line and first in line for line in told) == 1
         assert all(first in line or "failed" in line for line in told[:1])
+
+
+# ------------------------------------------------------------------ who takes everything
+
+
+async def test_one_users_pages_leave_room_for_others(town: Town) -> None:
+    town.desk.portal.lives = Room("live streams", 1000, 2)
+    async with socket(town.desk, town.cid, "/live/"), socket(town.desk, town.cid, "/live/"):
+        with pytest.raises(InvalidStatus) as refused:
+            async with socket(town.desk, town.cid, "/live/", (), **PROBLEM):
+                pass
+        assert refused.value.response.status_code == 429
+        async with socket(town.desk, town.bob, "/live/") as live:
+            await live.send("{}")
+            await until(live, "hello")
+
+
+async def test_a_stranger_sends_no_long_body(town: Town) -> None:
+    stranger = await town.desk.browser()
+    login = {"user": "ann", "password": "x" * STRANGERS_BYTES}
+    for method, path in (("POST", "/sessions/"), ("POST", "/system/")):
+        problem = await stranger.refused(method, path, login)
+        assert (problem["status"], problem["field"]) == (400, "body")

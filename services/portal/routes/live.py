@@ -49,8 +49,9 @@ async def follow(call: Call[None]) -> Response:
     socket = websocket.of(call.request)
     if socket is None:
         raise Internal("live was asked for without a websocket")
-    await socket.accept()
-    code = await _Stream(call.portal, socket, call.by).run()
+    with call.portal.lives.held(call.who.user):
+        await socket.accept()
+        code = await _Stream(call.portal, socket, call.by).run()
     if code:
         await socket.close(code)
     return websocket.Over()
@@ -222,14 +223,17 @@ class _Stream:
             who = self._who()
             allowed = [each for each in subjects if who is not None and self._may_sample(who, each)]
             if allowed:
-                query = [("subject", each) for each in allowed]
                 try:
-                    async for event in self._portal.upstream.events("/samples/", query):
-                        self._samples[event.id] = Message("sample", event.id, False, event.document, "")
-                        self._measured.set()
+                    with self._portal.samplings.held(self._caller.session.user):
+                        await self._take_samples(allowed)
                 except NanoError as error:
                     _log.info("samples.ended", code=error.code, error=error.message)
             await asyncio.sleep(RETRY_S)
+
+    async def _take_samples(self, subjects: Iterable[str]) -> None:
+        async for event in self._portal.upstream.samples(subjects):
+            self._samples[event.id] = Message("sample", event.id, False, event.document, "")
+            self._measured.set()
 
     def _may_sample(self, who: Who, subject: str) -> bool:
         if subject == ZONE:

@@ -65,6 +65,14 @@ async def look(call: Call[None]) -> Response:
     if socket is None:
         raise Internal("a console was asked for without a websocket")
     channel = _taken(call)
+    with portal.consoles.held(channel.session.user):
+        code, reason = await _shown(portal, channel, socket)
+    await socket.close(code, reason)
+    return websocket.Over()
+
+
+async def _shown(portal: Portal, channel: Channel, socket: Socket) -> tuple[int, str]:
+    """Opens the gateway's screen and relays it; how to close the socket then."""
     label = channel.session.label
     ticket = await portal.upstream.data(
         Request("POST", "/console_tickets/", label, body=msgspec.json.encode({"guest": channel.instance}))
@@ -72,11 +80,9 @@ async def look(call: Call[None]) -> Response:
     console = await portal.upstream.websocket(Request("GET", f"/consoles/{ticket['id']}", label))
     try:
         await socket.accept(PROTOCOL)
-        code, reason = await _relayed(portal, channel, socket, _Console(console))
+        return await _relayed(portal, channel, socket, _Console(console))
     finally:
         await console.close()
-    await socket.close(code, reason)
-    return websocket.Over()
 
 
 class _Console:

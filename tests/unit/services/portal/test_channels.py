@@ -3,7 +3,7 @@
 import pytest
 
 from nano.model.errors import Forbidden, NotFound
-from services.portal.channels import LIFE_S, Channels
+from services.portal.channels import LIFE_S, MOST, MOST_OF_ONE_USER, Channels
 from services.portal.sessions import Session
 
 ANN = Session("a", "ann", "10.0.0.1")
@@ -40,3 +40,12 @@ def test_a_browser_shows_its_cookie_and_an_old_client_cannot() -> None:
     with pytest.raises(Forbidden):
         channels.take(channels.open("vm", ANN, 0, by_cookie=True), None, 1)
     assert channels.take(channels.open("vm", ANN, 0, by_cookie=False), None, 1).session == ANN
+
+
+def test_nobody_takes_the_room_of_others() -> None:
+    channels = Channels()
+    keys = [channels.open("vm", ANN, 0, by_cookie=True) for _ in range(MOST)]
+    assert channels.take(channels.open("vm", BOB, 0, by_cookie=True), BOB, 0)
+    with pytest.raises(NotFound):
+        channels.take(keys[-1 - MOST_OF_ONE_USER], ANN, 0)
+    assert channels.take(keys[-MOST_OF_ONE_USER], ANN, 0)

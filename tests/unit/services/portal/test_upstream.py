@@ -19,7 +19,7 @@ async def test_a_gateway_that_is_not_there_is_named() -> None:
         with pytest.raises(Unreachable):
             await upstream.websocket(Request("GET", "/consoles/x"))
         with pytest.raises(Unreachable):
-            async for _ in upstream.events("/events/", []):
+            async for _ in upstream.events():
                 pass
 
 
