@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from services.portal.app import STRANGERS_BYTES
 from services.portal.room import Room
@@ -183,6 +183,40 @@ async def test_of_two_first_starts_at_once_one_is_the_first(tmp_path: Path) -> N
         told = [line["content"] for line in page["logs"] if "set the portal up" in line["content"]]
         assert sum("failed" not in line and first in line for line in told) == 1
         assert all(first in line or "failed" in line for line in told[:1])
+
+
+async def test_news_are_judged_by_what_is_allowed_when_they_come(town: Town) -> None:
+    """And not by what was allowed when they began to be waited for."""
+    desk = town.desk
+    await town.bob.data("PUT", "/resource_visibilities/", {"instance_visible": True})
+    async with socket(desk, town.ben, "/live/") as ben, socket(desk, town.bob, "/live/") as bob:
+        for live in (ben, bob):
+            await live.send("{}")
+            await until(live, "found")
+        await town.bob.data("POST", f"/instances/{town.guest}", {})
+        for live in (ben, bob):
+            await until(live, "task", subject=town.guest, state="done")
+        await town.bob.data("PUT", "/resource_visibilities/", {})
+        await town.bob.data("DELETE", f"/instances/{town.guest}", {"force": True})
+        await until(bob, "status", power="stopped")
+        own = await created(desk, town.ben, "own")
+        told = await ben.recv()
+        while own not in str(told):
+            assert not (town.guest in str(told) and "stop" in str(told))
+            told = await ben.recv()
+
+
+async def test_a_session_that_has_ended_hears_nothing_more(town: Town) -> None:
+    desk = town.desk
+    async with socket(desk, town.bob, "/live/") as live:
+        await live.send("{}")
+        await until(live, "found")
+        await town.bob.data("DELETE", "/session/")
+        await town.ann.data("POST", f"/instances/{town.guest}", {})
+        with pytest.raises(ConnectionClosed) as closed:
+            await until(live, "task")
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4401
 
 
 # ------------------------------------------------------------------ who takes everything

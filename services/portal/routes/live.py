@@ -130,9 +130,7 @@ class _Stream:
             number = ring.next_number
         is_heard: bool | None = None
         while True:
-            who = self._who()
-            if who is None:
-                raise _Over(ENDED)
+            self._now()
             if self._portal.is_stopping:
                 raise _Over(RESTARTED)
             if is_heard is not self._feed.is_heard:
@@ -141,10 +139,10 @@ class _Stream:
                 await self._send(Message(word, "", gone=False, document=None, cursor=""))
             if not await self._wait_for_news(number, is_heard=is_heard):
                 continue
-            number = await self._tell_events(number, who)
-            await self._tell_samples(who)
+            number = await self._tell_events(number)
+            await self._tell_samples()
 
-    async def _tell_events(self, number: int, who: Who) -> int:
+    async def _tell_events(self, number: int) -> int:
         """Sends what comes next; where the reader stands then."""
         events = self._feed.ring.since(number, BATCH)
         if events is None:
@@ -154,15 +152,15 @@ class _Stream:
             number = told.number + 1
             event = told.event
             document = None if event.gone else event.document
-            if self._feed.owners.shows(who, event.kind, event.id, document):
+            if self._feed.owners.shows(self._now(), event.kind, event.id, document):
                 await self._say(told.text)
         return number
 
-    async def _tell_samples(self, who: Who) -> None:
+    async def _tell_samples(self) -> None:
         samples, self._samples = self._samples, {}
         self._measured.clear()
         for message in samples.values():
-            if self._may_sample(who, message.id):
+            if self._may_sample(self._now(), message.id):
                 await self._send(message)
 
     async def _wait_for_news(self, number: int, *, is_heard: bool) -> bool:
@@ -192,6 +190,13 @@ class _Stream:
         if not self._portal.sessions.is_open(session.id, self._portal.monotonic_s()):
             return None
         return self._portal.directory.who(session.user)
+
+    def _now(self) -> Who:
+        """Who it is at this moment, for one message: news may have been waited for, and so may the reader."""
+        who = self._who()
+        if who is None:
+            raise _Over(ENDED)
+        return who
 
     async def _send_reread(self) -> None:
         await self._send(Message(REREAD, "", gone=False, document=None, cursor=self._feed.ring.cursor))
