@@ -15,17 +15,25 @@ _COOKIE = "nano-session"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def cookie_name(connection: HTTPConnection) -> str:
+def is_secret(connection: HTTPConnection, proxies: Collection[str]) -> bool:
+    """Whether the browser's end of it speaks TLS: with us, or with a proxy that we trust and that says so."""
+    peer = _plain(connection.client.host) if connection.client is not None else ""
+    is_outside = peer in proxies and connection.headers.get("x-forwarded-proto", "") == "https"
+    return is_outside or connection.scope["scheme"] in {"https", "wss"}
+
+
+def cookie_name(*, is_secret: bool) -> str:
     """With the prefix `__Host-` a browser takes it over TLS only, and gives it to this host only (RFC
-    6265bis)."""
-    return f"__Host-{_COOKIE}" if connection.url.scheme in {"https", "wss"} else _COOKIE
+    6265bis): no other site of the domain can put a session of its own in its place."""
+    return f"__Host-{_COOKIE}" if is_secret else _COOKIE
 
 
-def cookie(connection: HTTPConnection, session_id: str) -> str:
+def cookie(session_id: str, *, is_secret: bool) -> str:
     """The value of `Set-Cookie`; an empty session takes the cookie away. Scripts never see it."""
-    secure = "; Secure" if connection.url.scheme == "https" else ""
+    secure = "; Secure" if is_secret else ""
     age = "" if session_id else "; Max-Age=0"
-    return f"{cookie_name(connection)}={session_id}; Path=/; HttpOnly; SameSite=Strict{secure}{age}"
+    name = cookie_name(is_secret=is_secret)
+    return f"{name}={session_id}; Path=/; HttpOnly; SameSite=Strict{secure}{age}"
 
 
 def address_of(connection: HTTPConnection, proxies: Collection[str]) -> str:
@@ -60,7 +68,8 @@ def shown_session(portal: Portal, connection: HTTPConnection) -> tuple[Session, 
     `Untrusted` when what it shows has ended. The header of the document wins over the cookie.
     """
     by_header = connection.headers.get(HEADER, "")
-    shown = by_header or connection.cookies.get(cookie_name(connection), "")
+    name = cookie_name(is_secret=is_secret(connection, portal.config.trusted_proxies))
+    shown = by_header or connection.cookies.get(name, "")
     if not shown:
         return None
     return portal.sessions.find(shown, portal.monotonic_s()), not by_header

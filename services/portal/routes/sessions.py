@@ -3,6 +3,8 @@
 Pages show their session by a cookie that scripts cannot read, so they ask for "mine" and know no id.
 """
 
+from typing import Any
+
 import msgspec
 
 from nano.model.errors import Forbidden, NotFound, Untrusted
@@ -10,7 +12,7 @@ from nano.web import envelope
 from nano.web.envelope import Answer
 from services.portal.access import Menu
 from services.portal.call import Call, Route, menus
-from services.portal.callers import cookie
+from services.portal.callers import cookie, is_secret
 from services.portal.directory import Who
 from services.portal.sessions import LIFE_S, Session
 from services.portal.throttle import login_keys
@@ -66,7 +68,7 @@ async def log_in(call: Call[Login]) -> Answer:
     await portal.log.write(f"{who.group}.{who.user}({call.address}) : logged in")
     return envelope.success(
         SessionResult(session.id, who.group, int(LIFE_S), _menu(who) or None, call.address),
-        headers={"Set-Cookie": cookie(call.request, session.id)},
+        headers=_cookie(call, session.id),
     )
 
 
@@ -87,7 +89,7 @@ async def log_out(call: Call[None]) -> Answer:
     session = _own(call)
     call.portal.sessions.close(session.id)
     await call.portal.log.write(f"{call.by.named} : logged out")
-    return envelope.success(headers={"Set-Cookie": cookie(call.request, "")})
+    return envelope.success(headers=_cookie(call, ""))
 
 
 async def query(call: Call[None]) -> Answer:
@@ -104,6 +106,11 @@ def _own(call: Call[None]) -> Session:
             "the session in the path is not the one that was shown", field="session", subject=named[:36]
         )
     return session
+
+
+def _cookie(call: Call[Any], session_id: str) -> dict[str, str]:
+    over_tls = is_secret(call.request, call.portal.config.trusted_proxies)
+    return {"Set-Cookie": cookie(session_id, is_secret=over_tls)}
 
 
 def _menu(who: Who) -> list[str]:

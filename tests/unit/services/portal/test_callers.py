@@ -4,7 +4,7 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from nano.model.errors import Forbidden
-from services.portal.callers import address_of, check_site, cookie, cookie_name
+from services.portal.callers import address_of, check_site, cookie, is_secret
 
 
 def connection(scheme: str = "https", client: str = "10.0.0.9", **headers: str) -> HTTPConnection:
@@ -22,10 +22,27 @@ def connection(scheme: str = "https", client: str = "10.0.0.9", **headers: str) 
 
 
 def test_a_cookie_is_for_our_host_our_pages_and_no_script() -> None:
-    assert cookie(connection(), "s") == ("__Host-nano-session=s; Path=/; HttpOnly; SameSite=Strict; Secure")
-    assert cookie(connection("http"), "s") == "nano-session=s; Path=/; HttpOnly; SameSite=Strict"
-    assert "Max-Age=0" in cookie(connection(), "")
-    assert cookie_name(connection("wss")) == "__Host-nano-session"
+    over_tls = "__Host-nano-session=s; Path=/; HttpOnly; SameSite=Strict; Secure"
+    assert cookie("s", is_secret=True) == over_tls
+    assert cookie("s", is_secret=False) == "nano-session=s; Path=/; HttpOnly; SameSite=Strict"
+    assert "Max-Age=0" in cookie("", is_secret=True)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "client", "proto", "expected"),
+    [
+        ("https", "10.0.0.9", "", True),
+        ("wss", "10.0.0.9", "", True),
+        ("http", "127.0.0.1", "", False),
+        ("http", "127.0.0.1", "https", True),
+        ("http", "::ffff:127.0.0.1", "https", True),
+        ("http", "127.0.0.1", "http", False),
+        ("http", "10.0.0.9", "https", False),  # not a proxy of ours
+    ],
+)
+def test_tls_may_end_at_a_proxy_of_ours(scheme: str, client: str, proto: str, expected: bool) -> None:
+    headers = {"x_forwarded_proto": proto} if proto else {}
+    assert is_secret(connection(scheme, client, **headers), ("127.0.0.1",)) is expected
 
 
 @pytest.mark.parametrize(
