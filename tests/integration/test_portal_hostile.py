@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import threading
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from services.portal.app import STRANGERS_BYTES
 from services.portal.room import Room
 from tests.integration.test_portal import created, socket, until
-from tests.integration.test_portal_access import Town, town
+from tests.integration.test_portal_access import NOBODYS, Town, town
 from tests.support.portal import PASSWORD, PROBLEM, Desk, portal
 from tests.support.zone import zone
 
@@ -220,6 +221,13 @@ async def test_a_session_that_has_ended_hears_nothing_more(town: Town) -> None:
 
 
 # ------------------------------------------------------------------ who takes everything
+
+
+async def test_a_subject_that_is_gone_does_not_silence_the_others(town: Town) -> None:
+    """The gateway refuses a stream of samples when one of its subjects is not there."""
+    async with socket(town.desk, town.ann, "/live/") as live:
+        await live.send(json.dumps({"samples": ["zone", NOBODYS]}))
+        assert (await until(live, "sample"))["id"] == "zone"
 
 
 async def test_one_users_pages_leave_room_for_others(town: Town) -> None:

@@ -226,7 +226,8 @@ class _Stream:
         """The gateway's stream of them; when it ends it is opened again, for as long as the page is there."""
         while True:
             who = self._who()
-            allowed = [each for each in subjects if who is not None and self._may_sample(who, each)]
+            here = [each for each in subjects if each == ZONE or self._feed.owners.is_here(each)]
+            allowed = [each for each in here if who is not None and self._may_sample(who, each)]
             if allowed:
                 try:
                     with self._portal.samplings.held(self._caller.session.user):
