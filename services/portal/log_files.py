@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -42,6 +43,11 @@ class LogFiles:
     async def write(self, content: str) -> Line:
         """Adds a line; returns once it is durable. `StorageFull` when the disk has no room."""
         return await self._on_thread(partial(self._write, content))
+
+    @property
+    def newest(self) -> datetime | None:
+        """The local time in the last id, which is ahead of a clock that was set back; None: no line."""
+        return oplog.moment_of(self._last_id)
 
     async def answer(self, asked: Question) -> Answer:
         return await self._on_thread(lambda: oplog.answer(asked, self._newest_first(asked)))

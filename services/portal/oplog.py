@@ -98,7 +98,7 @@ def written(line: Line) -> bytes:
 def read(text: str) -> Line | None:
     """A line of a file, without its end; None for what is none."""
     found = _LINE.fullmatch(text)
-    if found is None or not _is_moment(found["id"]):
+    if found is None or moment_of(found["id"]) is None:
         return None
     content = re.sub(r"\\(.)", lambda pair: {"n": "\n", "r": "\r"}.get(pair[1], pair[1]), found["content"])
     return Line(found["id"], int(found["at_ns"]), content)
@@ -139,12 +139,12 @@ def _moment(field: str, text: str) -> datetime:
     return moment
 
 
-def _is_moment(line_id: str) -> bool:
+def moment_of(line_id: str) -> datetime | None:
+    """The local time in an id; None when it holds none."""
     try:
-        datetime.strptime(line_id[:14], _STAMP)  # noqa: DTZ007 - the id is local time
+        return datetime.strptime(line_id[:14], _STAMP)  # noqa: DTZ007 - the id is local time
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def answer(asked: Question, newest_first: Iterable[Line]) -> Answer:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from services.portal.app import STRANGERS_BYTES
 from services.portal.room import Room
 from tests.integration.test_portal import created, socket, until
-from tests.integration.test_portal_access import NOBODYS, Town, town
+from tests.integration.test_portal_access import NOBODYS, Town, lines, town
 from tests.support.portal import PASSWORD, PROBLEM, Desk, portal
 from tests.support.zone import zone
 
@@ -218,6 +219,16 @@ async def test_a_session_that_has_ended_hears_nothing_more(town: Town) -> None:
             await until(live, "task")
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4401
+
+
+async def test_lines_are_shown_although_the_clock_was_set_back(town: Town) -> None:
+    """As it is every autumn: ids go on from the last one, which lies an hour ahead."""
+    town.desk.portal.log._clock_ns = lambda: time.time_ns() + 3600 * 10**9
+    await town.bob.data("POST", "/logs/", {"content": "before"})
+    town.desk.portal.log._clock_ns = time.time_ns
+    await town.bob.data("POST", "/logs/", {"content": "behind"})
+    told = await lines(town)
+    assert [line.rpartition(": ")[2] for line in told[:2]] == ["behind", "before"]
 
 
 # ------------------------------------------------------------------ who takes everything

@@ -38,14 +38,14 @@ class Removal(msgspec.Struct, kw_only=True):
 
 
 async def query(call: Call[None]) -> Answer:
-    asked = call.query
+    asked, now = call.query, datetime.now().astimezone().replace(tzinfo=None)
     found = await call.portal.log.answer(
         oplog.question(
             after=asked.text("after"),
             before=asked.text("before"),
             start=asked.number("start", 0),
             limit=asked.number("limit", 0),
-            now=datetime.now().astimezone().replace(tzinfo=None),
+            now=max(now, call.portal.log.newest or now),
         )
     )
     return envelope.success(
