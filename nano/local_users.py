@@ -51,14 +51,19 @@ def share(path: Path, group: str, *, field: str) -> None:
     if not group:
         path.chmod(0o600)
         return
-    gid = gid_of(group, field=field)
     try:
-        os.chown(path, -1, gid)
+        open_to_group(path, gid_of(group, field=field), 0o660)
     except PermissionError as error:
         raise Invalid(
             field, f"{path} cannot be given to the group {group!r}: put the user of this service in it"
         ) from error
-    path.chmod(0o660)
+
+
+def open_to_group(path: Path, gid: int, mode: int) -> None:
+    """`path` is the group's, with this mode. What is already needs no chown(2), which units forbid."""
+    if path.stat().st_gid != gid:
+        os.chown(path, -1, gid)
+    path.chmod(mode)
 
 
 def gid_of(group: str, *, field: str) -> int:

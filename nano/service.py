@@ -9,6 +9,7 @@ is in `nano.notify`: that the service waits, is ready, turns its event loop, sto
 import argparse
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import signal
@@ -81,6 +82,7 @@ def run(name: str, config_type: type[C], serve: Serve[C]) -> int:
     parser.add_argument("--config", type=Path, default=Path(f"/etc/nano/{name}.toml"))
     arguments = parser.parse_args()
     configure_logging(name)
+    faulthandler.enable()  # the watchdog's SIGABRT shows in the log where each thread hung
     log = structlog.get_logger()
     try:
         asyncio.run(_until_stopped(read_config(arguments.config, config_type), serve))

@@ -36,9 +36,11 @@ Guest = dict[str, Any]
 class Story:
     """One gateway, and what is done there."""
 
-    def __init__(self, client: Client, stages: Stages) -> None:
+    def __init__(self, client: Client, stages: Stages, *, auto_start: bool = False) -> None:
+        """`auto_start`: the instance made here starts by itself, now and with each start of its host."""
         self.client = client
         self.stages = stages
+        self.auto_start = auto_start
 
     def create(self, image: Path, subnet: IPv4Network) -> dict[str, Any]:
         """From an empty zone to an instance that runs, has its address and answers; what was made."""
@@ -139,13 +141,15 @@ class Story:
             "template": template,
             "from_image": image,
             "modules": ["qemu"],
+            "auto_start": self.auto_start,
         }
         answer = self.client.call("POST", "/guests/", body=body)
         self._finished(answer.task)
         return str(answer.data["id"])
 
     def _running(self, instance: str) -> None:
-        if not self.client.call("GET", f"/guests/{instance}").data.get("running"):
+        guest = self.client.call("GET", f"/guests/{instance}").data
+        if not guest.get("running") and not guest["auto_start"]:
             self._do("POST", f"/instances/{instance}", {})
 
     def _do(self, method: str, path: str, body: dict[str, Any]) -> None:
@@ -202,12 +206,13 @@ def main() -> int:
     parser.add_argument("--result", type=Path, required=True)
     parser.add_argument("--began", type=float, required=True)
     parser.add_argument("--image", type=Path)
+    parser.add_argument("--auto-start", action="store_true")
     parser.add_argument("--subnet", type=IPv4Network)
     arguments = parser.parse_args()
     stages = Stages(arguments.began)
     try:
         with Client(settings.read(arguments.settings)) as client:
-            story = Story(client, stages)
+            story = Story(client, stages, auto_start=arguments.auto_start)
             told = (
                 story.remove()
                 if arguments.verb == "remove"

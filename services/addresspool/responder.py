@@ -7,6 +7,7 @@ needs neither fabric nor scheduler. One thread, one selector, the standard libra
 """
 
 import argparse
+import faulthandler
 import json
 import os
 import selectors
@@ -226,6 +227,7 @@ def serve(config: Config) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="nano-dhcp", description="The DHCP responder of one host.")
     parser.add_argument("--config", type=Path, default=Path("/etc/nano/responder.toml"))
+    faulthandler.enable()  # the watchdog's SIGABRT shows in the log where it hung
     try:
         serve(read_config(parser.parse_args().config))
     except NanoError as error:

@@ -19,6 +19,7 @@ from typing import Protocol
 
 import structlog
 
+from nano.local_users import open_to_group
 from nano.model.errors import Invalid, StorageFull
 from nano.model.ids import ImageId, InstanceId
 from nano.model.image import Content
@@ -37,8 +38,14 @@ class Access:
     folder: int
     volume: int
     base: int
-    gid: int = -1
-    """The group of all of them; -1: whichever comes."""
+    gid: int | None = None
+    """The group of all of them; None: whichever comes."""
+
+    def apply(self, path: Path, mode: int) -> None:
+        if self.gid is None:
+            path.chmod(mode)
+        else:
+            open_to_group(path, self.gid, mode)
 
 
 HANDED_OVER = Access(0o711, 0o600, 0o600)
@@ -106,7 +113,7 @@ class Disks:
         """Bases that creations under way need, by file name: not to be evicted."""
         for each in (folder, self._volumes, self._bases):
             each.mkdir(parents=True, exist_ok=True)
-            _open_to(each, access.folder, access.gid)
+            access.apply(each, access.folder)
 
     @property
     def folder(self) -> Path:
@@ -276,20 +283,14 @@ def _put_in_place(made: Path, target: Path, access: Access) -> None:
     """Durable under its final name, or not there at all."""
     if made.is_dir():
         for each in made.iterdir():
-            _open_to(each, access.volume, access.gid)
+            access.apply(each, access.volume)
             _sync(each)
-        _open_to(made, access.folder, access.gid)
+        access.apply(made, access.folder)
     else:
-        _open_to(made, access.base, access.gid)
+        access.apply(made, access.base)
     _sync(made)
     made.rename(target)
     _sync_folder(target.parent)
-
-
-def _open_to(path: Path, mode: int, gid: int) -> None:
-    if gid >= 0:
-        os.chown(path, -1, gid)  # which its owner may do for a group that he is in
-    path.chmod(mode)
 
 
 def _sync(path: Path) -> None:

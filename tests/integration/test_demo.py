@@ -4,19 +4,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nano.fleet.bridge import bridge_is_there
-from nano.fleet.guest_image import built_image, cache_folder
 from nano.fleet.host import wait_until
 from nano.fleet.libvirtd import running_guests
 from nano.fleet.processes import processes_mentioning, processes_of
+from tests.support.fleets import fleet, guest_image_at_hand, rest_of, told, up_until_told
 from tests.support.netns import fresh_network
 
 __all__ = ["fresh_network"]
@@ -25,10 +23,6 @@ pytestmark = [
     pytest.mark.hypervisor,
     pytest.mark.skipif(os.geteuid() != 0, reason="bridges and a libvirtd of our own need root"),
 ]
-
-
-def fleet(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "nano.fleet", *arguments]
 
 
 def last_line(output: str) -> dict[str, Any]:
@@ -73,18 +67,9 @@ def test_an_interrupted_demo_leaves_nothing_and_says_so() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _image(monkeypatch_module: pytest.MonkeyPatch) -> None:
-    """The guest image, built where packages can be fetched: a network of one's own leads nowhere."""
-    cache = cache_folder(Path("var"))
-    cache.mkdir(parents=True, exist_ok=True)
-    built_image(cache, print)
-    monkeypatch_module.setenv("NANO_CACHE", str(cache))
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
+def _image() -> Iterator[None]:
+    with guest_image_at_hand():
+        yield
 
 
 @pytest.fixture
@@ -92,34 +77,6 @@ def root(fresh_network: None, tmp_path: Path) -> Iterator[Path]:
     """A fleet's folder in a network of its own; whatever the test left is stopped."""
     yield tmp_path
     subprocess.run(fleet("--root", str(tmp_path), "down"), capture_output=True, check=False)
-
-
-@contextmanager
-def up_until_told(
-    root: Path, *more: str, hear: Callable[[str], None] = lambda _: None
-) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """`up`, run until it has told its story; its process, and what it said."""
-    with subprocess.Popen(fleet("--root", str(root), "up", *more), stdout=subprocess.PIPE, text=True) as up:
-        said = ""
-        while not said.splitlines()[-1:] or not said.splitlines()[-1].startswith("Ctrl-C stops"):
-            assert up.stdout is not None
-            line = up.stdout.readline()
-            assert line, f"up ended with {up.wait()}: {said}"
-            said += line
-            hear(line)
-        yield up, said
-
-
-def rest_of(up: "subprocess.Popen[str]") -> str:
-    """What it still says until it ends well."""
-    assert up.stdout is not None
-    said = up.stdout.read()
-    assert up.wait() == 0
-    return said
-
-
-def told(said: str, word: str) -> str:
-    return next(line.split(None, 1)[1] for line in said.splitlines() if line.split()[:1] == [word])
 
 
 def test_ctrl_c_leaves_the_guest_to_the_next_up_and_down_stops_all(root: Path) -> None:
