@@ -14,7 +14,7 @@ import { Store } from './store';
 
 export type LinkState = 'connecting' | 'open' | 'waiting';
 
-export interface LinkStatus {
+interface LinkStatus {
   link: LinkState;
   /** The portal is there, but does not reach its gateway. */
   isGatewayLost: boolean;

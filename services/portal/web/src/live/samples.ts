@@ -53,7 +53,7 @@ export function zonePoint(zone: ZoneStatus, atMs: number): ZonePoint {
 }
 
 /** All zeros is what the gateway answers for an instance that it has no sample of. */
-export function isRuntimeMeasured(runtime: Runtime): boolean {
+function isRuntimeMeasured(runtime: Runtime): boolean {
   return (
     runtime.running &&
     (runtime.cpu_usage > 0 ||

@@ -524,7 +524,7 @@ function Nothing({
       )}
       <div className="row">
         <Button kind="primary" icon={<Plus size={16} aria-hidden />} onClick={onCreate}>
-          {t('create.open')}
+          {t('create.first')}
         </Button>
         {scope === 'mine' && operator && <Button onClick={() => onScope('all')}>{t('scope.showAll')}</Button>}
       </div>

@@ -63,8 +63,8 @@ export default function Overview() {
           {said(found.error).text}
         </Notice>
       )}
-      {zone && <Gauges zone={zone} points={points} />}
       <NextSteps zone={zone} />
+      {zone && <Gauges zone={zone} points={points} />}
       <div className="columns">
         <RecentTasks />
         <Cells />
@@ -92,7 +92,7 @@ function Gauges({ zone, points }: { zone: ZoneStatus; points: readonly ZonePoint
             <small>{t('overview.running')}</small>
           </p>
           <ul className="tally">
-            <li>
+            <li data-quiet={stopped === 0 ? '' : undefined}>
               <State tone="off" shape="ring">
                 {t('overview.stopped', { n: count(stopped, here) })}
               </State>
@@ -267,7 +267,7 @@ function NextSteps({ zone }: { zone: ZoneStatus | undefined }) {
       <Step title={t('next.noInstance')}>
         <p>{t('next.noInstanceHow')}</p>
         <Button kind="primary" onClick={() => go(paths.instances({ isCreating: true }))}>
-          {t('create.open')}
+          {t('create.first')}
         </Button>
       </Step>
     );
