@@ -208,6 +208,8 @@ export class Live {
     if (event.kind === 'template') void queries.invalidateQueries({ queryKey: KEYS.templates });
     if (event.kind === 'cell' || event.kind === 'pool') {
       void queries.invalidateQueries({ queryKey: KEYS.cells });
+      // A zone whose cells are all silent sends no sample that would say so.
+      void queries.invalidateQueries({ queryKey: KEYS.zone });
     }
   }
 

@@ -10,7 +10,7 @@ import { dismissed, dismissTask, performAll, refusals } from '../app/actions';
 import { useSaid } from '../app/errors';
 import { activeTask, may, stateOf } from '../app/guest-state';
 import { useSettled, useTitle } from '../app/hooks';
-import { useLive } from '../app/live';
+import { useLive } from '../app/live-context';
 import { useGuestPage, useImages, useTasks } from '../app/queries';
 import { go, paths, type Route } from '../app/router';
 import { type Shortcuts, useShortcuts } from '../app/shortcuts';
