@@ -1,17 +1,23 @@
 """What a running fleet costs: memory and processor of each of its processes, over a while.
 
     ./dev up                                   # in another terminal, wait for the first instance
-    python -m bench.footprint [--root var] [--seconds 60]
+    python -m bench.footprint [--root var] [--seconds 60] [--console first]
 
+With `--console` a browser watches that instance's screen meanwhile; it is not counted, it is not ours.
 Memory is the proportional set size (PSS of proc(5)): what is shared counts by its share, so the sum
 over processes is what they take from the machine. libvirtd and QEMU are shown apart, they are not ours.
 """
 
 import argparse
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from nano.fleet.configuration import first_start_code
+from tests.support.browser import PASSWORD, URL, chromium, person
 
 TICKS_S = os.sysconf("SC_CLK_TCK")
 FOREIGN = ("libvirtd", "qemu-system", "virtlogd")
@@ -63,13 +69,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("var"))
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--console", default="", help="the name of a running instance")
+    parser.add_argument("--password", default="", help="of the portal's user admin, once there is one")
     arguments = parser.parse_args()
-    fleet = processes(arguments.root.resolve())
+    with watching(arguments.console, arguments.root.resolve(), arguments.password):
+        measure(arguments.root, arguments.seconds)
+
+
+@contextlib.contextmanager
+def watching(instance: str, root: Path, password: str) -> Iterator[None]:
+    """A page with an open console; sets the portal up when nobody has."""
+    if not instance:
+        yield
+        return
+    with chromium() as browser, person(browser) as somebody:
+        code = first_start_code(root)
+        if code:
+            somebody.first_start(code)
+        else:
+            somebody.page.goto(URL)
+            somebody.log_in("admin", password or PASSWORD)
+        somebody.open_console(instance)
+        yield
+
+
+def measure(root: Path, seconds: float) -> None:
+    fleet = processes(root.resolve())
     if not fleet:
-        raise SystemExit(f"no process of a fleet in {arguments.root.resolve()}: start it with ./dev up")
+        raise SystemExit(f"no process of a fleet in {root.resolve()}: start it with ./dev up")
     before = {one.pid: cpu_s(one.pid) for one in fleet}
     began = time.monotonic()
-    time.sleep(arguments.seconds)
+    time.sleep(seconds)
     elapsed = time.monotonic() - began
     totals = {False: [0.0, 0.0], True: [0.0, 0.0]}
     print(f"{'process':40} {'PSS MiB':>8} {'CPU %':>7}")

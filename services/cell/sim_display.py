@@ -131,6 +131,15 @@ class Area:
         bottom = min(self.y + self.height, other.y + other.height)
         return Area(x, y, max(0, right - x), max(0, bottom - y))
 
+    def joined(self, other: "Area") -> "Area":
+        """The smallest that covers both."""
+        if self.is_empty or other.is_empty:
+            return other if self.is_empty else self
+        x, y = min(self.x, other.x), min(self.y, other.y)
+        right = max(self.x + self.width, other.x + other.width)
+        bottom = max(self.y + self.height, other.y + other.height)
+        return Area(x, y, right - x, bottom - y)
+
     @property
     def is_empty(self) -> bool:
         return not (self.width and self.height)
@@ -196,15 +205,15 @@ class RfbServer:
             self._missing = self._talk.send(part)
 
     def take(self) -> bytes:
-        """What is to be sent now; each call gives what has come since the last."""
+        """What is to be sent now: at most one picture, however often it was asked for."""
+        self._answer()
         taken = bytes(self._out)
         self._out.clear()
         return taken
 
     def look(self) -> None:
-        """The screen has changed: who waits for that is answered."""
+        """The screen has changed: who waits for that is answered with the next `take`."""
         self._changed = self._changed or _ECHO
-        self._answer()
 
     # ------------------------------------------------------------------ the conversation
 
@@ -235,10 +244,10 @@ class RfbServer:
 
     def _update(self) -> Talk:
         is_incremental, *place = struct.unpack(">?HHHH", (yield 9))
-        self._wanted = Area(*place).cut(WHOLE)
+        area = Area(*place).cut(WHOLE)
+        self._wanted = area if self._wanted is None else self._wanted.joined(area)
         if not is_incremental:
             self._changed = WHOLE
-        self._answer()
 
     def _key(self) -> Talk:
         is_down, keysym = struct.unpack(">?2xI", (yield 7))

@@ -25,7 +25,11 @@ class Screens:
         screen = self._screens.setdefault(instance, Screen(name, instance))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         looking = self._looking.setdefault(instance, set())
-        await asyncio.get_running_loop().create_connection(lambda: _Served(screen, looking), sock=ours)
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: _Served(screen, looking), sock=ours)
+        except BaseException:  # also a caller who has gone meanwhile
+            theirs.close()
+            raise
         return Descriptor(theirs)
 
     def restart(self, instance: InstanceId) -> None:
@@ -53,6 +57,7 @@ class _Served(asyncio.Protocol):
         self._screen = screen
         self._looking = looking
         self._transport: asyncio.Transport | None = None
+        self._is_full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -71,11 +76,14 @@ class _Served(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         assert self._transport is not None  # noqa: S101
+        self._is_full = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         assert self._transport is not None  # noqa: S101
+        self._is_full = False
         self._transport.resume_reading()
+        self._send()
 
     def connection_lost(self, _: Exception | None) -> None:
         self._looking.discard(self)
@@ -87,6 +95,7 @@ class _Served(asyncio.Protocol):
             self._transport.abort()
 
     def _send(self) -> None:
-        out = self._server.take()
-        if out and self._transport is not None and not self._transport.is_closing():
+        if self._transport is None or self._is_full or self._transport.is_closing():
+            return
+        if out := self._server.take():
             self._transport.write(out)

@@ -48,7 +48,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         )
         gateway = Gateway(View(), Bell(), services, time.monotonic, now_ms, started_ms=now_ms())
         jobs = await up.enter_async_context(asyncio.TaskGroup())
-        feed = Feed(gateway.view, gateway.bell, time.monotonic)
+        feed = Feed(gateway.view, gateway.bell, time.monotonic, sampled=gateway.sampled)
         up.callback(jobs.create_task(feed_from(fabric, feed), name="feed").cancel)
         serving = server(App(gateway, Keyring(keys)), tls)
         answering = jobs.create_task(serving.serve([listener]), name="rest")
@@ -58,6 +58,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         await stopping.wait()
         gateway.is_stopping = True
         gateway.bell.ring()  # event streams end now
+        gateway.sampled.ring()
         serving.stop()
         await answering
 

@@ -27,6 +27,7 @@ from services.gateway.routes import (
     instances,
     media_images,
     openapi,
+    samples,
     tasks,
     templates,
     usage,
@@ -50,6 +51,7 @@ DOCUMENTED = (
     *instances.ROUTES,
     *tasks.ROUTES,
     *events.ROUTES,
+    *samples.ROUTES,
     *consoles.ROUTES,
 )
 ROUTES = (*DOCUMENTED, openapi.route(DOCUMENTED))

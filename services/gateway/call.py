@@ -66,7 +66,7 @@ class Gateway:
 
     view: View
     bell: Bell
-    """Rings whenever the view has changed."""
+    """Rings whenever the view has changed, samples apart."""
     services: Services
     monotonic_s: Callable[[], float]
     now_ms: Callable[[], int]
@@ -74,6 +74,8 @@ class Gateway:
     is_stopping: bool = False
     readers: int = 0
     """Open event streams."""
+    sampled: Bell = field(default_factory=Bell)
+    """Rings whenever newer samples have come: far more often, and to fewer ears."""
     tickets: Tickets = field(default_factory=Tickets)
     consoles: int = 0
     """Displays that browsers look at now."""

@@ -71,9 +71,13 @@ def change_of(book: Book, message: BookChange) -> Change:
 class Feed:
     """Keeps a view up to date for as long as its streams stand."""
 
-    def __init__(self, view: View, bell: Bell, monotonic_s: Callable[[], float]) -> None:
+    def __init__(
+        self, view: View, bell: Bell, monotonic_s: Callable[[], float], *, sampled: Bell | None = None
+    ) -> None:
+        """`bell` rings when the view has changed, `sampled` when samples have come."""
         self._view = view
         self._bell = bell
+        self._sampled = sampled or Bell()
         self._monotonic_s = monotonic_s
         self._void: set[Book] = set()
         """Books whose next stream must begin with the whole."""
@@ -118,6 +122,7 @@ class Feed:
         """Takes what is measured."""
         async for message in samples:
             self._view.sample(wire.usages(message))
+            self._sampled.ring()
 
 
 BOOKS = {

@@ -86,6 +86,8 @@ class View:
             book: Replica(book, tables={kind: {} for kind in kinds}) for book, kinds in IDS.items()
         }
         self._usage: dict[str, Usage] = {}
+        self.samples = 0
+        """How many have been taken so far."""
         self._rates: dict[str, Rates] = {}
         self.ring = Ring(ring)
         self._order: list[tuple[str, InstanceId]] | None = None
@@ -164,6 +166,7 @@ class View:
             if last is not None and usage.at_ms <= last.at_ms:
                 continue
             self._usage[usage.subject] = usage
+            self.samples += 1
             if last is not None:
                 self._rates[usage.subject] = _rates(last, usage)
 

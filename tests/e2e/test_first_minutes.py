@@ -115,4 +115,16 @@ def test_from_the_first_start_to_a_guest_that_one_types_into_and_back(cloud: Clo
     page.keyboard.press("Enter")
     until_screen_shows(cloud, instance, "Password:")
     admin.picture("console")
+
+    # stop and delete
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Shut down").click()
+    expect(page.get_by_text("Stopped", exact=True).first).to_be_visible()
+    page.get_by_role("button", name="More for web").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    page.get_by_role("alertdialog").get_by_role("textbox").fill("web")
+    page.get_by_role("alertdialog").get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("link", name="Instances").first.click()
+    expect(page.get_by_role("link", name="first", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name="web", exact=True)).to_be_hidden()
     assert admin.complaints == []

@@ -342,3 +342,28 @@ async def test_from_the_browser_to_the_machine_and_back(tmp_path: Path) -> None:
             await rfb(browser).shake_hands()
             link.close(Unreachable(f"cell/{CELL} has been silent for too long"))
             assert await closed(browser) == (1011, f"cell/{CELL} has been silent for too long")
+
+
+async def test_a_browser_that_does_not_read_stops_the_emulator_behind_everything(tmp_path: Path) -> None:
+    lab, flooding = Lab(tmp_path, MessageCodec()), Flooding()
+    async with (
+        zone(tmp_path / "zone") as z,
+        lab.join(Role.CELL, CELL) as at_cell,
+        lab.join(Role.GATEWAY, "main") as fabric,
+        asyncio.TaskGroup() as jobs,
+    ):
+        at_cell.serve([CellRpc(z.cell.shelf, await z.cell.hypervisor.probe(), flooding)], ROLES)
+        z.gateway.services = replace(z.gateway.services, displays=CellDisplays(fabric))
+        guest = await running(z)
+        async with console(z, CONSOLES + await ticket(z, guest)) as browser:
+            (near,), (link,) = flooding.near, fabric.links
+            drawing = jobs.create_task(flooding.draw())
+            taken = await _still(lambda: near.taken_bytes, link)
+            assert link.quic.held_bytes <= Windows().stream_bytes
+            read = 0
+            while near.taken_bytes == taken:
+                read += len(await browser.recv())
+            assert 0 < read <= taken
+            drawing.cancel()
+            browser.transport.abort()  # it would read to the end before it said good-bye
+        flooding.far[0].close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
-_ARGUMENTS = (
+LAUNCH = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
 )
@@ -47,6 +47,12 @@ class Person:
         self.page.get_by_role("button", name="Create the account").click()
         expect(self.page.get_by_role("heading", name="Overview")).to_be_visible()
 
+    def open_console(self, instance: str) -> None:
+        """Of an instance in the list, by its name."""
+        self.page.goto(f"{URL}#/instances")
+        self.page.get_by_role("button", name=f"Console of {instance}").click()
+        expect(self.page.get_by_text("Connected", exact=True)).to_be_visible()
+
     def log_in(self, user: str = "admin", password: str = PASSWORD) -> None:
         self.page.get_by_label("User").fill(user)
         self.page.get_by_label("Password", exact=True).fill(password)
@@ -61,7 +67,7 @@ class Person:
 @contextmanager
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(LAUNCH))
         yield browser
         browser.close()
 

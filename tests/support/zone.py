@@ -344,7 +344,7 @@ async def zone(folder: Path, *, is_fed: bool = True) -> AsyncIterator[Zone]:
             displays,
         )
         if is_fed:
-            feed = Feed(gateway.view, gateway.bell, time.monotonic)
+            feed = Feed(gateway.view, gateway.bell, time.monotonic, sampled=gateway.sampled)
             made.feeds = {book: job(_fed(feed, book, stub)) for book, stub in stubs.items()}
         yield made
 
@@ -393,6 +393,7 @@ async def _served(
         def stop() -> None:
             gateway.is_stopping = True
             gateway.bell.ring()
+            gateway.sampled.ring()
             serving.stop()
 
         trust = ssl.create_default_context(cafile=str(pair[0]))

@@ -12,6 +12,7 @@ from services.gateway import writes
 from services.gateway.call import Call, Route
 from services.gateway.cursor import Book
 from services.gateway.routes.guests import AddressSet, QoS, shown
+from services.gateway.view import View
 
 
 class Runtime(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -61,48 +62,49 @@ class Stop(msgspec.Struct):
     force: bool = False
 
 
-async def read(call: Call[None]) -> Answer:
-    """The address that our DHCP gives is not in this answer, as documented; zeros where nothing runs."""
-    view = call.view
-    instance = view.instance(call.params["id"])
+def runtime(instance_id: str, view: View) -> Runtime:
+    """The address that our DHCP gives is not in it, as documented; zeros where nothing runs."""
+    instance = view.instance(instance_id)
     guest = shown(instance, view)
     status = view.statuses.get(instance.id) or InstanceStatus(instance.id, instance.epoch, 0)
     usage = view.usage(instance.id) if status.power is not Power.STOPPED else None
-    return envelope.success(
-        Runtime(
-            name=guest.name,
-            id=guest.id,
-            created=guest.created,
-            progress=guest.progress,
-            running=guest.running,
-            owner=guest.owner,
-            group=guest.group,
-            cores=guest.cores,
-            memory=guest.memory,
-            total_disk=guest.total_disk,
-            disks=guest.disks,
-            auto_start=guest.auto_start,
-            ethernet_address=guest.ethernet_address,
-            internal=AddressSet(network_address=guest.internal.network_address),
-            external=guest.external,
-            create_time=guest.create_time,
-            qos=guest.qos,
-            media_attached=False,
-            media_source="",
-            cpu_usage=round(usage.cpu_percent, 2) if usage else 0.0,
-            memory_available=max(0, usage.memory_total_bytes - usage.memory_used_bytes) if usage else 0,
-            disk_available=0,
-            bytes_read=usage.read_bytes if usage else 0,
-            bytes_written=usage.written_bytes if usage else 0,
-            bytes_received=usage.received_bytes if usage else 0,
-            bytes_sent=usage.sent_bytes if usage else 0,
-            status=guest.status,
-            agent=guest.agent,
-            addresses=guest.addresses,
-            reason=guest.reason,
-            simulated=guest.simulated,
-        )
+    return Runtime(
+        name=guest.name,
+        id=guest.id,
+        created=guest.created,
+        progress=guest.progress,
+        running=guest.running,
+        owner=guest.owner,
+        group=guest.group,
+        cores=guest.cores,
+        memory=guest.memory,
+        total_disk=guest.total_disk,
+        disks=guest.disks,
+        auto_start=guest.auto_start,
+        ethernet_address=guest.ethernet_address,
+        internal=AddressSet(network_address=guest.internal.network_address),
+        external=guest.external,
+        create_time=guest.create_time,
+        qos=guest.qos,
+        media_attached=False,
+        media_source="",
+        cpu_usage=round(usage.cpu_percent, 2) if usage else 0.0,
+        memory_available=max(0, usage.memory_total_bytes - usage.memory_used_bytes) if usage else 0,
+        disk_available=0,
+        bytes_read=usage.read_bytes if usage else 0,
+        bytes_written=usage.written_bytes if usage else 0,
+        bytes_received=usage.received_bytes if usage else 0,
+        bytes_sent=usage.sent_bytes if usage else 0,
+        status=guest.status,
+        agent=guest.agent,
+        addresses=guest.addresses,
+        reason=guest.reason,
+        simulated=guest.simulated,
     )
+
+
+async def read(call: Call[None]) -> Answer:
+    return envelope.success(runtime(call.params["id"], call.view))
 
 
 async def start(call: Call[Start]) -> Answer:

@@ -12,7 +12,7 @@ from nano.model.instance import Instance, Power
 from nano.model.pool import Cell, Presence
 from nano.web import envelope
 from nano.web.envelope import Answer, local_time
-from services.gateway.call import Call, Route
+from services.gateway.call import Call, Gateway, Route
 from services.gateway.cursor import Book
 from services.gateway.routes.compute_pool_cells import host_of
 from services.gateway.view import View
@@ -108,19 +108,21 @@ def _split(flags: Iterable[bool]) -> list[int]:
     return [known.count(False), known.count(True)]
 
 
-async def zone(call: Call[None]) -> Answer:
-    view = call.view
+def zone_status(gateway: Gateway) -> ZoneStatus:
+    view = gateway.view
     cells = [cell for cell in view.cells.values() if cell.pool is not None]
     load = load_of(cells, view.instances.values(), view, whole=False)
-    return envelope.success(
-        ZoneStatus(
-            name=ZONE,
-            pools=_split(pool.enabled for pool in view.pools.values()),
-            cells=_split(_is_alive(cell) for cell in cells),
-            start_time=local_time(call.gateway.started_ms),
-            **msgspec.structs.asdict(load),
-        )
+    return ZoneStatus(
+        name=ZONE,
+        pools=_split(pool.enabled for pool in view.pools.values()),
+        cells=_split(_is_alive(cell) for cell in cells),
+        start_time=local_time(gateway.started_ms),
+        **msgspec.structs.asdict(load),
     )
+
+
+async def zone(call: Call[None]) -> Answer:
+    return envelope.success(zone_status(call.gateway))
 
 
 def _pool_status(name: str, view: View, *, whole: bool) -> PoolStatus:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,10 @@ import structlog
 from nano import signature
 from nano.web import requests
 from services.gateway import cursor
+from services.gateway.app import ROUTES
+from services.gateway.call import Route
 from services.gateway.cursor import Book, Position
+from tests.support.consoles import refusal
 from tests.support.zone import zone
 
 API = "/api/v1"
@@ -48,6 +52,22 @@ async def test_what_is_not_signed_is_refused_with_the_documented_texts(tmp_path:
                 assert (document["error_code"], document["data"]) == (401, {})
                 assert document["message"].startswith(text), (name, changed, document)
         assert date
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.full_path}")
+async def test_no_route_answers_whoever_does_not_sign(tmp_path: Path, route: Route) -> None:
+    path = re.sub(r"\{\w+\}", "x", route.full_path).replace("*", "x")
+    async with zone(tmp_path) as z:
+        wants = {"accept": "application/problem+json"}
+        answer = await z.client.request(route.method, path, headers=wants, content=b"{}")
+        document = answer.json()
+        if route.is_open:
+            assert answer.status_code == 200
+            return
+        assert (answer.status_code, document["code"]) == (401, "untrusted")
+        if route.method == "GET":
+            refused = await refusal(z, path, is_signed=False, headers=wants)
+            assert json.loads(refused.body or b"")["error_code"] == 401
 
 
 async def test_a_signature_holds_a_quarter_of_an_hour(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A view is fed by its books' streams, and what they tell is checked."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -117,15 +118,22 @@ def test_what_cannot_be_meant_is_refused_by_its_field(message: v1.SchedulerChang
     assert refused.value.field == field
 
 
-async def test_samples_are_taken_as_they_come() -> None:
-    feed, view = feeding()
+async def test_samples_are_taken_as_they_come_and_ring_a_bell_of_their_own() -> None:
+    view, changed, sampled = View(), Bell(), Bell()
+    feed = Feed(view, changed, lambda: 50.0, sampled=sampled)
 
     async def samples() -> AsyncIterator[v1.Usages]:
         columns = {name: [1] for name in ("memory_used_bytes", "memory_total_bytes", "disk_used_bytes")}
         rest = {name: [1] for name in ("disk_total_bytes", "read_bytes", "written_bytes", "received_bytes")}
         yield v1.Usages(at_ms=5, subjects=["c"], cpu_percent=[2.5], sent_bytes=[1], **columns, **rest)
 
-    await feed.sample(samples())
+    async with asyncio.TaskGroup() as jobs:
+        heard, unheard = jobs.create_task(sampled.heard()), jobs.create_task(changed.heard())
+        await asyncio.sleep(0)  # both listen
+        await feed.sample(samples())
+        await heard
+        assert not unheard.done()
+        unheard.cancel()
     found = view.usage("c")
     assert found is not None
     assert (found.at_ms, found.cpu_percent) == (5, 2.5)

@@ -59,10 +59,3 @@ export function may(verb: Verb, state: GuestState): boolean {
 export function isPassing(state: GuestState): boolean {
   return ['creating', 'starting', 'stopping', 'deleting', 'undoing'].includes(state);
 }
-
-/** The newest task of each instance, of what is known. */
-export function newestBySubject(tasks: readonly Task[]): Map<string, Task> {
-  const found = new Map<string, Task>();
-  for (const task of tasks) if (!found.has(task.subject)) found.set(task.subject, task);
-  return found;
-}

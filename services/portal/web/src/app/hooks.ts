@@ -4,6 +4,7 @@ import { useEffect, useState } from 'react';
 export function useNow(periodMs: number): number {
   const [now, setNow] = useState(Date.now);
   useEffect(() => {
+    setNow(Date.now());
     const timer = setInterval(() => setNow(Date.now()), periodMs);
     return () => clearInterval(timer);
   }, [periodMs]);

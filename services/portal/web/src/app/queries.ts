@@ -19,6 +19,7 @@ export const KEYS = {
   system: ['system'],
   session: ['session'],
   guestPages: ['guest-pages'],
+  names: ['names'],
   guests: ['guest'],
   guest: (id: string) => ['guest', id],
   tasks: ['tasks'],
@@ -70,6 +71,21 @@ export function useGuest(id: string) {
     if (data) live.learnNames([data]);
   }, [data, live]);
   return found;
+}
+
+const NAMES = 500;
+
+/** Tasks name instances by id only: their names are read once, and learnt from events afterwards. */
+export function useNames(isOperator: boolean): void {
+  const live = useLive();
+  const found = useQuery({
+    queryKey: KEYS.names,
+    queryFn: () => searchGuests({ keyword: '', all: isOperator, limit: NAMES, offset: 0 }),
+  });
+  const { data } = found;
+  useEffect(() => {
+    if (data) live.learnNames(data.result);
+  }, [data, live]);
 }
 
 /** The newest tasks of the zone that the session may see; events keep them true. */

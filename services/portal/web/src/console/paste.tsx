@@ -87,8 +87,8 @@ export function Paste({
             <Button onClick={close}>{t('cancel')}</Button>
             <Button kind="primary" type="submit" disabled={strokes.length === 0 || !isConnected}>
               {untypable.length > 0 && strokes.length > 0
-                ? t('paste.typeWithout', { n: strokes.length })
-                : t('paste.type', { n: strokes.length })}
+                ? t('paste.typeWithout', { count: strokes.length })
+                : t('paste.type', { count: strokes.length })}
             </Button>
           </>
         )

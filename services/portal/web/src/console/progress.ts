@@ -31,7 +31,7 @@ const NORMAL = 1000;
 const PASSING = (status: number): boolean =>
   status === 0 || status === 409 || status === 429 || status >= 500;
 
-export function after(screen: Screen, happening: Happening, random: number): Screen {
+export function next(screen: Screen, happening: Happening, random: number): Screen {
   switch (happening.what) {
     case 'running':
       if (!happening.isRunning) return { is: 'off' };

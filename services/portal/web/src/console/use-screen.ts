@@ -5,7 +5,7 @@ import { type RefObject, useCallback, useEffect, useReducer, useRef } from 'reac
 import { channelUrl, openChannel } from '../api/consoles';
 import { isProblem } from '../api/http';
 import type { KeyEvent } from './keys';
-import { after, type Happening, type Screen } from './progress';
+import { type Happening, next, type Screen } from './progress';
 
 export interface ScreenHandle {
   screen: Screen;
@@ -23,7 +23,7 @@ export function useScreen(
   isFitted: boolean,
 ): ScreenHandle {
   const [screen, happen] = useReducer(
-    (before: Screen, happening: Happening) => after(before, happening, Math.random()),
+    (before: Screen, happening: Happening) => next(before, happening, Math.random()),
     { is: 'off' } as Screen,
   );
   const rfb = useRef<RFB | null>(null);

@@ -46,7 +46,11 @@ export function count(value: number, locale: string): string {
 
 /** `3 s`, `2 min 5 s`, `1 h 4 min`: the language's own narrow units. */
 export function duration(ms: number, locale: string): string {
-  const part = (value: number, unit: 'second' | 'minute' | 'hour' | 'day', digits = 0): string =>
+  const part = (
+    value: number,
+    unit: 'millisecond' | 'second' | 'minute' | 'hour' | 'day',
+    digits = 0,
+  ): string =>
     new Intl.NumberFormat(locale, {
       style: 'unit',
       unit,
@@ -54,6 +58,7 @@ export function duration(ms: number, locale: string): string {
       maximumFractionDigits: digits,
     }).format(value);
   const seconds = Math.max(0, ms) / 1000;
+  if (seconds < 1) return part(Math.round(Math.max(0, ms) / 10) * 10, 'millisecond');
   if (seconds < 10) return part(Math.round(seconds * 10) / 10, 'second', 1);
   if (seconds < 60) return part(Math.round(seconds), 'second');
   const minutes = Math.floor(seconds / 60);

@@ -6,6 +6,7 @@ import { Toggle } from '@base-ui/react/toggle';
 import { ToggleGroup } from '@base-ui/react/toggle-group';
 import { Check, ChevronsUpDown, CircleAlert, Minus } from 'lucide-react';
 import { type ReactNode, useId } from 'react';
+import { useTranslation } from 'react-i18next';
 
 export interface Option<V extends string> {
   value: V;
@@ -30,6 +31,7 @@ export function Select<V extends string>({
   hint?: ReactNode;
   error?: string | undefined;
 }) {
+  const { t } = useTranslation();
   const id = useId();
   const described = [hint && `${id}-hint`, error && `${id}-error`].filter(Boolean).join(' ');
   return (
@@ -50,7 +52,7 @@ export function Select<V extends string>({
             <ChevronsUpDown size={14} aria-hidden />
           </BaseSelect.Icon>
         </BaseSelect.Trigger>
-        <BaseSelect.Portal>
+        <BaseSelect.Portal role="region" aria-label={t('floating')}>
           <BaseSelect.Positioner className="popup-layer" sideOffset={4} alignItemWithTrigger={false}>
             <BaseSelect.Popup className="menu">
               {options.map((option) => (

@@ -51,9 +51,14 @@ export function Dialog({
           data-wide={isWide || undefined}
           {...(isAlert && { role: 'alertdialog' })}
           {...(initialFocus && { initialFocus })}
-          render={onSubmit ? <form noValidate onSubmit={submit} /> : <div />}
         >
-          {inside}
+          {onSubmit ? (
+            <form className="dialog-form" noValidate onSubmit={submit}>
+              {inside}
+            </form>
+          ) : (
+            inside
+          )}
         </Base.Popup>
       </Base.Portal>
     </Base.Root>

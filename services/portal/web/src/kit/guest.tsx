@@ -245,7 +245,7 @@ function PowerDialog({ question, onClose }: { question: Question | null; onClose
       guests.map((guest) => guest.id),
     );
   };
-  const names = guests.length === 1 ? nameList(guests) : t('instancesCount', { n: guests.length });
+  const names = guests.length === 1 ? nameList(guests) : t('instancesCount', { count: guests.length });
   return (
     <Dialog
       isOpen={question !== null}

@@ -1,5 +1,6 @@
 // Instruments: a scale for how much of how much, a curve for how it went, a bar for how far it is.
 
+import { useTranslation } from 'react-i18next';
 import type { Point } from '../live/samples';
 import { LENGTH, runs } from '../live/samples';
 
@@ -50,6 +51,17 @@ function pathOf(points: readonly Point[], most: number, endMs: number): string {
         : `${start}h0`;
     })
     .join('');
+}
+
+/** What the width of a curve stands for. */
+export function CurveAxis() {
+  const { t } = useTranslation();
+  return (
+    <div className="curve-axis" aria-hidden>
+      <span>{t('overview.fiveMinutes')}</span>
+      <span>{t('overview.now')}</span>
+    </div>
+  );
 }
 
 /** The last five minutes, the newest at the right edge. What was not measured is not drawn. */

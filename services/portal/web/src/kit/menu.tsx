@@ -1,6 +1,7 @@
 import { Menu as Base } from '@base-ui/react/menu';
 import { Check } from 'lucide-react';
 import type { ReactElement, ReactNode } from 'react';
+import { useTranslation } from 'react-i18next';
 
 /** A button that opens a list of things to do. */
 export function Menu({
@@ -12,10 +13,11 @@ export function Menu({
   children: ReactNode;
   align?: 'start' | 'end';
 }) {
+  const { t } = useTranslation();
   return (
-    <Base.Root modal={false}>
+    <Base.Root>
       <Base.Trigger render={trigger} />
-      <Base.Portal>
+      <Base.Portal role="region" aria-label={t('floating')}>
         <Base.Positioner className="popup-layer" sideOffset={4} align={align}>
           <Base.Popup className="menu">{children}</Base.Popup>
         </Base.Positioner>

@@ -82,10 +82,19 @@ export function Notice({
   );
 }
 
-export function Empty({ title, children }: { title: string; children?: ReactNode }) {
+export function Empty({
+  title,
+  children,
+  isWhole = false,
+}: {
+  title: string;
+  children?: ReactNode;
+  /** It is all that the page has to say. */
+  isWhole?: boolean;
+}) {
   return (
     <div className="empty">
-      <h2>{title}</h2>
+      {isWhole ? <h1>{title}</h1> : <h2>{title}</h2>}
       {children}
     </div>
   );
@@ -138,6 +147,14 @@ function copyBySelection(text: string): boolean {
   const isDone = document.execCommand('copy');
   area.remove();
   return isDone;
+}
+
+/** Text whose parts between backticks are for a terminal. */
+export function Coded({ children }: { children: string }) {
+  return children.split('`').map((part, index) =>
+    // biome-ignore lint/suspicious/noArrayIndexKey: the parts of one text never move
+    index % 2 ? <code key={index}>{part}</code> : part,
+  );
 }
 
 export function Unit({ children }: { children: ReactNode }) {

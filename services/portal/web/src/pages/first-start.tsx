@@ -9,7 +9,7 @@ import { useTitle } from '../app/hooks';
 import { isGoodPassword, isPlainName, PASSWORD_RULES, type PasswordRule } from '../app/names';
 import { Button } from '../kit/button';
 import { PasswordField, TextField } from '../kit/field';
-import { Notice } from '../kit/words';
+import { Coded, Notice } from '../kit/words';
 import { Door } from './door';
 
 /** `#/?code=…`, as a set-up may print it: behind `#`, so that no server or proxy logs it. */
@@ -90,7 +90,7 @@ export function FirstStart({
         {isCodeRequired && (
           <TextField
             label={t('first.code')}
-            hint={t('first.codeHint')}
+            hint={<Coded>{t('first.codeHint')}</Coded>}
             value={code}
             onValue={setCode}
             ref={codeInput}

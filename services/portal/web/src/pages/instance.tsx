@@ -41,7 +41,7 @@ export default function Instance({ id, tab }: { id: string; tab: InstanceTab }) 
   if (isGone && found.error) {
     return (
       <div className="page">
-        <Empty title={t('instance.gone')}>
+        <Empty title={t('instance.gone')} isWhole>
           <p>{said(found.error).text}</p>
           <Button kind="primary" onClick={() => go(paths.instances())}>
             {t('instance.back')}
@@ -146,7 +146,7 @@ function Facts({ guest }: { guest: Guest }) {
           title={t('overview.cpu')}
           value={cpu === null ? null : percent(cpu, here)}
           unit="%"
-          of={t('overview.ofCores', { n: guest.cores })}
+          of={t('overview.ofCores', { count: guest.cores })}
           percent={cpu}
           curve={<Curve points={series(points, 'cpu')} most={100} />}
         />
@@ -159,21 +159,23 @@ function Facts({ guest }: { guest: Guest }) {
         />
         <section className="gauge gauge-wide" aria-label={t('overview.traffic')}>
           <h2>{t('overview.traffic')}</h2>
-          <Flow
-            title={t('overview.network')}
-            first={{ name: t('overview.receive'), value: last?.receive ?? null, isIn: true }}
-            second={{ name: t('overview.send'), value: last?.send ?? null, isIn: false }}
-            curve={<Curve points={series(points, 'receive')} second={series(points, 'send')} />}
-          />
-          <Flow
-            title={t('overview.disk')}
-            first={{ name: t('overview.read'), value: last?.read ?? null, isIn: true }}
-            second={{ name: t('overview.write'), value: last?.write ?? null, isIn: false }}
-            curve={<Curve points={series(points, 'read')} second={series(points, 'write')} />}
-          />
+          <div className="flows">
+            <Flow
+              title={t('overview.network')}
+              first={{ name: t('overview.receive'), value: last?.receive ?? null, isIn: true }}
+              second={{ name: t('overview.send'), value: last?.send ?? null, isIn: false }}
+              curve={<Curve points={series(points, 'receive')} second={series(points, 'send')} />}
+            />
+            <Flow
+              title={t('overview.disk')}
+              first={{ name: t('overview.read'), value: last?.read ?? null, isIn: true }}
+              second={{ name: t('overview.write'), value: last?.write ?? null, isIn: false }}
+              curve={<Curve points={series(points, 'read')} second={series(points, 'write')} />}
+            />
+          </div>
         </section>
       </div>
-      <div className="columns">
+      <div className="columns columns-even">
         <section className="panel" aria-labelledby="facts">
           <h2 id="facts">{t('instance.facts')}</h2>
           <dl className="facts">
@@ -228,9 +230,9 @@ function InstanceTasks({ id }: { id: string }) {
   const tasks = found.data?.tasks ?? [];
   return (
     <section className="panel" aria-labelledby="instance-tasks">
-      <h2 id="instance-tasks">{t('tasks.title')}</h2>
+      <h2 id="instance-tasks">{t('instance.tasks')}</h2>
       {tasks.length > 0 ? (
-        <TaskTable tasks={tasks} label={t('tasks.title')} isOfOne />
+        <TaskTable tasks={tasks} label={t('instance.tasks')} isOfOne />
       ) : (
         <p className="panel-empty">{found.data ? t('tasks.none') : ''}</p>
       )}

@@ -88,7 +88,7 @@ export default function Instances({ route }: { route: Extract<Route, { page: 'in
     <div className="page">
       <div className="page-head">
         <h1>{t('nav.instances')}</h1>
-        {page && <p className="page-note">{t('instancesCount', { n: count(page.total, locale()) })}</p>}
+        {page && <p className="page-note">{t('instancesCount', { count: page.total })}</p>}
         {session.operator && (
           <Segments
             label={t('scope.label')}
@@ -318,7 +318,7 @@ function GuestRow({
           <span className="guest-group">{prefix}</span>
           <a href={paths.instance(guest.id)}>{name}</a>
           <span className="sub">
-            {address && <code>{address}</code>} {t('instance.coresShort', { n: guest.cores })} ·{' '}
+            {address && <code>{address}</code>} {t('instance.coresShort', { count: guest.cores })} ·{' '}
             {memory.value} {memory.unit}
           </span>
         </td>

@@ -54,7 +54,8 @@ export function Login({ why, onDone }: { why: Why; onDone: () => Promise<void> }
       {why === 'loggedOut' && !problem && <Notice>{t('login.loggedOut')}</Notice>}
       {problem && problem.status === 429 && (
         <Notice tone="busy" isAlert>
-          {wait > 0 ? t('login.limited', { seconds: wait }) : t('login.again')}
+          {/* Said once, not each second. */}
+          <span aria-live="off">{wait > 0 ? t('login.limited', { seconds: wait }) : t('login.again')}</span>
         </Notice>
       )}
       {problem && problem.status !== 429 && (

@@ -1,6 +1,6 @@
 // The zone at a glance: what there is, how much of it is used, what happened last, and what to do next.
 
-import { ArrowDown, ArrowUp, Plus } from 'lucide-react';
+import { Plus } from 'lucide-react';
 import type { ReactNode } from 'react';
 import { useTranslation } from 'react-i18next';
 import { isMeasured, type ZoneStatus } from '../api/zone';
@@ -13,7 +13,7 @@ import { useSession } from '../app/who';
 import { locale } from '../i18n';
 import { count, percent, rate, size, sizeParts } from '../i18n/format';
 import { Button } from '../kit/button';
-import { Curve, Scale } from '../kit/measure';
+import { Curve, CurveAxis, Scale } from '../kit/measure';
 import { TaskTable } from '../kit/tasks';
 import { Code, Empty, Notice, State, Unit } from '../kit/words';
 import type { Point, ZonePoint } from '../live/samples';
@@ -84,42 +84,46 @@ function Gauges({ zone, points }: { zone: ZoneStatus; points: readonly ZonePoint
   const part = (used: number, most: number): number | null => (most > 0 ? (used / most) * 100 : null);
   return (
     <div className="gauges">
-      <section className="gauge" aria-labelledby="gauge-instances">
-        <h2 id="gauge-instances">{t('nav.instances')}</h2>
-        <p className="numeral">
-          {count(running, here)}
-          <small>{t('state.running')}</small>
-        </p>
-        <ul className="tally">
-          <li>
-            <State tone="off" shape="ring">
-              {t('overview.stopped', { n: count(stopped, here) })}
-            </State>
-          </li>
-          <li data-quiet={lost === 0 ? '' : undefined}>
-            <State tone={lost ? 'fault' : 'off'} shape={lost ? 'cross' : 'ring'}>
-              {t('overview.lost', { n: count(lost, here) })}
-            </State>
-          </li>
-        </ul>
-        <h2 className="second">{t('overview.cells')}</h2>
-        <p className="numeral">
-          {count(online, here)}
-          <small>{t('overview.online')}</small>
-        </p>
-        <ul className="tally">
-          <li data-quiet={offline === 0 ? '' : undefined}>
-            <State tone={offline ? 'fault' : 'off'} shape={offline ? 'cross' : 'ring'}>
-              {t('overview.offline', { n: count(offline, here) })}
-            </State>
-          </li>
-        </ul>
+      <section className="gauge gauge-counts" aria-labelledby="gauge-instances">
+        <div>
+          <h2 id="gauge-instances">{t('nav.instances')}</h2>
+          <p className="numeral">
+            {count(running, here)}
+            <small>{t('overview.running')}</small>
+          </p>
+          <ul className="tally">
+            <li>
+              <State tone="off" shape="ring">
+                {t('overview.stopped', { n: count(stopped, here) })}
+              </State>
+            </li>
+            <li data-quiet={lost === 0 ? '' : undefined}>
+              <State tone={lost ? 'fault' : 'off'} shape={lost ? 'cross' : 'ring'}>
+                {t('overview.lost', { n: count(lost, here) })}
+              </State>
+            </li>
+          </ul>
+        </div>
+        <div>
+          <h2 className="second">{t('overview.cells')}</h2>
+          <p className="numeral">
+            {count(online, here)}
+            <small>{t('overview.online')}</small>
+          </p>
+          <ul className="tally">
+            <li data-quiet={offline === 0 ? '' : undefined}>
+              <State tone={offline ? 'fault' : 'off'} shape={offline ? 'cross' : 'ring'}>
+                {t('overview.offline', { n: count(offline, here) })}
+              </State>
+            </li>
+          </ul>
+        </div>
       </section>
       <Gauge
         title={t('overview.cpu')}
         value={measured ? percent(zone.cpu_usage, here) : null}
         unit="%"
-        of={t('overview.ofCores', { n: count(zone.max_cpu, here) })}
+        of={t('overview.ofCores', { count: zone.max_cpu })}
         percent={measured ? zone.cpu_usage : null}
         curve={<Curve points={series(points, 'cpu')} most={100} />}
       />
@@ -139,18 +143,20 @@ function Gauges({ zone, points }: { zone: ZoneStatus; points: readonly ZonePoint
       />
       <section className="gauge" aria-labelledby="gauge-traffic">
         <h2 id="gauge-traffic">{t('overview.traffic')}</h2>
-        <Flow
-          title={t('overview.network')}
-          first={{ name: t('overview.receive'), value: measured ? zone.receive_speed : null, isIn: true }}
-          second={{ name: t('overview.send'), value: measured ? zone.send_speed : null, isIn: false }}
-          curve={<Curve points={series(points, 'receive')} second={series(points, 'send')} />}
-        />
-        <Flow
-          title={t('overview.disk')}
-          first={{ name: t('overview.read'), value: measured ? zone.read_speed : null, isIn: true }}
-          second={{ name: t('overview.write'), value: measured ? zone.write_speed : null, isIn: false }}
-          curve={<Curve points={series(points, 'read')} second={series(points, 'write')} />}
-        />
+        <div className="flows">
+          <Flow
+            title={t('overview.network')}
+            first={{ name: t('overview.receive'), value: measured ? zone.receive_speed : null, isIn: true }}
+            second={{ name: t('overview.send'), value: measured ? zone.send_speed : null, isIn: false }}
+            curve={<Curve points={series(points, 'receive')} second={series(points, 'send')} />}
+          />
+          <Flow
+            title={t('overview.disk')}
+            first={{ name: t('overview.read'), value: measured ? zone.read_speed : null, isIn: true }}
+            second={{ name: t('overview.write'), value: measured ? zone.write_speed : null, isIn: false }}
+            curve={<Curve points={series(points, 'read')} second={series(points, 'write')} />}
+          />
+        </div>
       </section>
     </div>
   );
@@ -181,7 +187,7 @@ export function Gauge({
       <h2>{title}</h2>
       {value === null ? (
         <p className="numeral" data-unmeasured>
-          —<small>{t('overview.unmeasured')}</small>
+          –<small>{t('overview.unmeasured')}</small>
         </p>
       ) : (
         <p className="numeral">
@@ -196,6 +202,7 @@ export function Gauge({
         text={value === null ? t('overview.unmeasured') : `${value} ${unit} ${of}`}
       />
       {curve}
+      <CurveAxis />
     </section>
   );
 }
@@ -223,7 +230,7 @@ export function Flow({
       <h3>{title}</h3>
       {[first, second].map(({ name, value, isIn }) => (
         <p key={name}>
-          {isIn ? <ArrowDown size={12} aria-hidden /> : <ArrowUp size={12} aria-hidden />}
+          <span className="swatch" data-second={isIn ? undefined : ''} />
           <span className="flow-name">{name}</span> {value === null ? '—' : rate(value, here)}
         </p>
       ))}

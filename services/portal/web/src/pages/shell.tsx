@@ -6,6 +6,7 @@ import { lazy, Suspense, useEffect, useMemo, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { extendSession, logOut, type Session } from '../api/session';
 import { LiveContext } from '../app/live';
+import { useNames, useZone } from '../app/queries';
 import { go, parse, paths, type Route, useHash } from '../app/router';
 import { type Shortcuts, useShortcuts } from '../app/shortcuts';
 import { SessionContext, sessionEnded, who } from '../app/who';
@@ -67,6 +68,7 @@ function useKeepAlive(): void {
 function Frame({ session, live }: { session: Session; live: Live }) {
   const { t } = useTranslation();
   const route = parse(useHash());
+  useNames(session.operator);
   const [isDrawerOpen, setDrawerOpen] = useState(false);
   const [isHelpOpen, setHelpOpen] = useState(false);
   const [isPasswordOpen, setPasswordOpen] = useState(false);
@@ -187,7 +189,7 @@ function Page({ route }: { route: Route }) {
   if (route.page === 'instances') return <Instances route={route} />;
   if (route.page === 'instance') return <Instance key={route.id} id={route.id} tab={route.tab} />;
   return (
-    <Empty title={t('nowhere.title')}>
+    <Empty title={t('nowhere.title')} isWhole>
       <p>
         <a href={paths.overview}>{t('nowhere.back')}</a>
       </p>
@@ -253,7 +255,8 @@ function useIsLong(isSo: boolean, patienceMs: number): boolean {
 function LinkState({ live }: { live: Live }) {
   const { t } = useTranslation();
   const { link, isGatewayLost } = useStore(live.status);
-  const zone = useStore(live.zoneNow);
+  const read = useZone().data;
+  const zone = useStore(live.zoneNow) ?? read;
   return (
     <div className="zone">
       <span className="zone-name">

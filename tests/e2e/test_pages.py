@@ -1,0 +1,232 @@
+"""Every page, in both languages and both themes; and what happens to a person when things go wrong."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from nano.fleet.host import wait_until
+from nano.fleet.network_namespace import own_network
+from tests.support.axe import findings
+from tests.support.browser import PASSWORD, URL, Person, chromium, person
+from tests.support.fleets import fleet, rest_of, told, up_until_told
+from tests.support.path_proxy import below
+from tests.support.words import Words
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a network of one's own needs root")
+
+EN = Words("en")
+
+
+@dataclass
+class Cloud:
+    """A simulated zone whose portal has been set up by `admin`."""
+
+    root: Path
+    browser: Browser
+
+    def kill(self, service: str) -> None:
+        """Its process, at once; the fleet starts it again."""
+        os.kill(int((self.root / "run" / f"{service}.pid").read_text()), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    root = tmp_path_factory.mktemp("fleet")
+    with own_network():
+        try:
+            with up_until_told(root, "--simulated") as (up, said), chromium() as browser:
+                with person(browser) as first:
+                    first.first_start(told(said, "first").split()[2])
+                yield Cloud(root, browser)
+                up.send_signal(signal.SIGINT)
+                rest_of(up)
+        finally:
+            subprocess.run(fleet("--root", str(root), "down"), capture_output=True, check=False)
+
+
+@pytest.fixture
+def admin(cloud: Cloud) -> Iterator[Person]:
+    """Logged in, with the overview open."""
+    with person(cloud.browser) as somebody:
+        somebody.page.goto(URL)
+        somebody.log_in()
+        expect(somebody.page.get_by_role("heading", name="Overview")).to_be_visible()
+        yield somebody
+
+
+# ------------------------------------------------------------------ each page
+
+
+@pytest.mark.parametrize(
+    ("language", "dark", "width"),
+    [("en", False, 1440), ("en", True, 390), ("zh", True, 1440), ("zh", False, 390)],
+)
+def test_each_page_is_accessible_and_keeps_its_policy(
+    cloud: Cloud, language: str, dark: bool, width: int
+) -> None:
+    words = Words(language)
+    look = f"{language}-{'dark' if dark else 'light'}-{width}"
+    with person(
+        cloud.browser, locale=words.locale, dark=dark, width=width, height=900 if width > 800 else 844
+    ) as somebody:
+        page = somebody.page
+
+        def judged(name: str) -> None:
+            somebody.picture(f"{look}-{name}")
+            assert findings(page) == [], name
+
+        page.goto(URL)
+        expect(page.get_by_role("heading", name=words("login.title"))).to_be_visible()
+        judged("login")
+        page.get_by_label(words("login.user")).fill("admin")
+        page.get_by_label(words("login.password"), exact=True).fill(PASSWORD)
+        page.get_by_role("button", name=words("login.submit")).click()
+        expect(page.get_by_role("heading", name=words("nav.overview"))).to_be_visible()
+        expect(page.get_by_text(words("overview.memory"), exact=True)).to_be_visible()
+        judged("overview")
+        page.goto(f"{URL}#/instances")
+        expect(page.get_by_role("link", name="first", exact=True)).to_be_visible()
+        judged("instances")
+        page.get_by_role("button", name=words("create.open")).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        judged("create")
+        page.get_by_role("button", name=words("cancel"), exact=True).click()
+        page.get_by_role("link", name="first", exact=True).click()
+        expect(page.get_by_text(words("instance.mac"))).to_be_visible()
+        judged("instance")
+        page.get_by_role("tab", name=words("console.title")).click()
+        expect(page.get_by_text(words("console.is.connected"), exact=True)).to_be_visible()
+        judged("console")
+        assert somebody.complaints == []
+
+
+# ------------------------------------------------------------------ what can go wrong
+
+
+def test_a_wrong_password_is_said_and_many_are_slowed_down(cloud: Cloud) -> None:
+    with person(cloud.browser) as somebody:
+        page = somebody.page
+        page.goto(URL)
+        for _ in range(5):
+            somebody.log_in("nobody", "Wrong1horse")
+            expect(page.get_by_text(EN("login.wrong"))).to_be_visible()
+        somebody.log_in("nobody", "Wrong1horse")
+        expect(page.get_by_text("Too many tries")).to_be_visible()
+        somebody.picture("limited")
+
+
+def test_a_session_that_ended_leads_to_the_login_and_back_to_where_one_was(
+    cloud: Cloud, admin: Person
+) -> None:
+    page = admin.page
+    page.get_by_role("link", name=EN("nav.instances")).first.click()
+    page.get_by_role("link", name="first", exact=True).click()
+    expect(page.get_by_text(EN("instance.mac"))).to_be_visible()
+    where = page.url
+    cloud.kill("portal")  # sessions are in its memory, as documented
+    expect(page.get_by_text(EN("login.ended"))).to_be_visible()
+    admin.picture("ended")
+    admin.log_in()
+    expect(page.get_by_text(EN("instance.mac"))).to_be_visible()
+    assert page.url == where
+    assert admin.complaints == []
+
+
+def test_a_lost_gateway_is_said_while_it_is_lost(cloud: Cloud, admin: Person) -> None:
+    page = admin.page
+    expect(page.get_by_text(EN("link.live"), exact=True)).to_be_visible()
+    cloud.kill("gateway")
+    expect(page.get_by_text(EN("banner.gatewayLost"))).to_be_visible()
+    admin.picture("gateway-lost")
+    expect(page.get_by_text(EN("banner.gatewayLost"))).to_be_hidden()
+    expect(page.get_by_text(EN("link.live"), exact=True)).to_be_visible()
+    page.get_by_role("link", name=EN("nav.instances")).first.click()
+    expect(page.get_by_role("link", name="first", exact=True)).to_be_visible()
+
+
+def test_a_console_that_breaks_comes_back_by_itself(cloud: Cloud, admin: Person) -> None:
+    page = admin.page
+    page.goto(f"{URL}#/instances")
+    page.get_by_role("button", name=EN("verbOf.console", name="first")).click()
+    expect(page.get_by_text(EN("console.is.connected"), exact=True)).to_be_visible()
+    cloud.kill("cell")
+    expect(page.get_by_text(EN("console.is.connected"), exact=True)).to_be_hidden()
+    expect(page.get_by_text(EN("console.is.connected"), exact=True)).to_be_visible(timeout=90_000)
+
+
+# ------------------------------------------------------------------ what one does
+
+
+def test_an_instance_from_creation_to_deletion(cloud: Cloud, admin: Person) -> None:
+    page = admin.page
+    page.goto(f"{URL}#/instances")
+    page.keyboard.press("n")
+    dialog = page.get_by_role("dialog")
+    name = dialog.get_by_label(EN("instance.name"), exact=True)
+    name.fill("not a name")
+    dialog.get_by_role("button", name=EN("create.submit"), exact=True).click()
+    expect(dialog.get_by_text(EN("create.nameRule"))).to_be_visible()
+    name.fill("web")
+    dialog.get_by_role("button", name=EN("create.submit"), exact=True).click()
+    line = page.get_by_role("row").filter(has=page.get_by_role("link", name="web", exact=True))
+    expect(line).to_contain_text(EN("state.running"))
+    line.get_by_role("button", name=EN("verbOf.stop", name="web")).click()
+    page.get_by_role("alertdialog").get_by_role("button", name=EN("verb.powerOff")).click()
+    expect(line).to_contain_text(EN("state.stopped"))
+    line.get_by_role("button", name=EN("verbOf.more", name="web")).click()
+    page.get_by_role("menuitem", name=EN("verb.deleteAsk")).click()
+    confirm = page.get_by_role("alertdialog")
+    confirm.get_by_role("textbox").fill("web")
+    confirm.get_by_role("button", name=EN("verb.delete"), exact=True).click()
+    expect(line).to_be_hidden()
+    assert admin.complaints == []
+
+
+def test_text_is_pasted_into_a_console_key_by_key(cloud: Cloud, admin: Person) -> None:
+    page = admin.page
+    page.goto(f"{URL}#/instances")
+    page.get_by_role("button", name=EN("verbOf.console", name="first")).click()
+    expect(page.get_by_text(EN("console.is.connected"), exact=True)).to_be_visible()
+    canvas = page.locator("canvas").first
+    before = canvas.screenshot()
+    page.get_by_role("button", name=EN("console.paste")).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label(EN("paste.text")).fill("Hello, World 42")
+    dialog.get_by_role("button", name=EN("paste.type", n=15)).click()
+    expect(dialog).to_be_hidden()
+    assert wait_until(lambda: canvas.screenshot() != before, 10)
+
+
+def test_the_portal_works_below_a_path(cloud: Cloud) -> None:
+    with below("/clouds/mine/", 5870) as address, person(cloud.browser) as somebody:
+        page = somebody.page
+        page.goto(address)
+        somebody.log_in()
+        expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+        expect(page.get_by_text(EN("link.live"), exact=True)).to_be_visible()
+        page.get_by_role("link", name=EN("nav.instances")).first.click()
+        page.get_by_role("button", name=EN("verbOf.console", name="first")).click()
+        expect(page.get_by_text(EN("console.is.connected"), exact=True)).to_be_visible()
+        assert somebody.complaints == []
+
+
+def test_nothing_comes_from_anywhere_else(cloud: Cloud) -> None:
+    with person(cloud.browser) as somebody:
+        asked: list[str] = []
+        somebody.page.on("request", lambda request: asked.append(request.url))
+        somebody.page.goto(URL)
+        somebody.log_in()
+        expect(somebody.page.get_by_role("heading", name="Overview")).to_be_visible()
+        assert [url for url in asked if not url.startswith((URL, "data:", "blob:"))] == []
+        cookies = somebody.context.cookies()
+        assert [(cookie["name"], cookie["httpOnly"], cookie["sameSite"]) for cookie in cookies] == [
+            ("nano-session", True, "Strict")
+        ]
+        assert somebody.page.evaluate("document.cookie") == ""
+        assert PASSWORD not in somebody.page.evaluate("JSON.stringify({...localStorage, ...sessionStorage})")
