@@ -124,6 +124,8 @@ class Machine:
             self._nspawn = subprocess.Popen(
                 [
                     *self._groups.entered(),
+                    # Whoever kills the tests without a word kills the machine too.
+                    *("setpriv", "--pdeathsig", "KILL"),
                     *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
                     *("--directory", str(self.root), f"--machine={self.folder.name}", "--hostname=machine"),
                     *(
