@@ -198,7 +198,7 @@ def test_text_is_pasted_into_a_console_key_by_key(cloud: Cloud, admin: Person) -
     page.get_by_role("button", name=EN("console.paste")).click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label(EN("paste.text")).fill("Hello, World 42")
-    dialog.get_by_role("button", name=EN("paste.type", n=15)).click()
+    dialog.get_by_role("button", name=EN("paste.type_other", count=15)).click()
     expect(dialog).to_be_hidden()
     assert wait_until(lambda: canvas.screenshot() != before, 10)
 

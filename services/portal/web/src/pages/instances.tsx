@@ -437,17 +437,17 @@ function BulkBar({
           )
         }
       >
-        {t('bulk.start', { n: start.length })}
+        {start.length ? t('bulk.start', { n: start.length }) : t('verb.start')}
       </Button>
       <Button size="small" disabled={!stop.length} onClick={() => onAsk({ about: 'stop', guests: stop })}>
-        {t('bulk.stop', { n: stop.length })}
+        {stop.length ? t('bulk.stop', { n: stop.length }) : t('verb.stopAsk')}
       </Button>
       <Button
         size="small"
         disabled={!remove.length}
         onClick={() => onAsk({ about: 'delete', guests: remove })}
       >
-        {t('bulk.delete', { n: remove.length })}
+        {remove.length ? t('bulk.delete', { n: remove.length }) : t('verb.deleteAsk')}
       </Button>
       <Button size="small" kind="quiet" onClick={onClear}>
         {t('bulk.clear')}
