@@ -318,8 +318,12 @@ function GuestRow({
           <span className="guest-group">{prefix}</span>
           <a href={paths.instance(guest.id)}>{name}</a>
           <span className="sub">
-            {address && <code>{address}</code>} {t('instance.coresShort', { count: guest.cores })} ·{' '}
-            {memory.value} {memory.unit}
+            {address && (
+              <>
+                <code>{address}</code> ·{' '}
+              </>
+            )}
+            {t('instance.coresShort', { count: guest.cores })} · {memory.value} {memory.unit}
           </span>
         </td>
         <td>
