@@ -125,8 +125,8 @@ class Machine:
             self._nspawn = subprocess.Popen(
                 [
                     *self._groups.entered(),
-                    # Whoever kills the tests without a word kills the machine too.
-                    *("setpriv", "--pdeathsig", "KILL"),
+                    # When the tests are killed without a word, systemd-nspawn shuts the machine down.
+                    *("setpriv", "--pdeathsig", "TERM"),
                     *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
                     *("--directory", str(self.root), f"--machine={self.name}", "--hostname=machine"),
                     *(
