@@ -53,7 +53,12 @@ def summary(fleet: Fleet, told: dict[str, Any]) -> str:
     client = client_settings(fleet.place.root)
     pretended = "  (simulated: nothing runs)" if told["simulated"] else ""
     code = first_start_code(fleet.place.root)
-    first = f"  first start   code {code}  (asked for once, when you create the first user)\n" if code else ""
+    page = portal_url() + (f"#/?code={code}" if code else "")
+    first = (
+        f"  first start code {code}, for whoever makes the first user; the address above has it\n"
+        if code
+        else ""
+    )
     seconds = ", ".join(f"{name} {seconds:g} s" for name, seconds in fleet.stages.seconds.items())
     return f"""
 Nano is up.
@@ -61,7 +66,7 @@ Nano is up.
   on          {told["cell"]}, with address {told["address"]}
   stages      {seconds}
 Look at it in your browser:
-  portal      {portal_url()}
+  portal      {page}
 {first}Or use the API:
   API         {client["url"]}/api/v1/
   credential  id {client["id"]}  key {client["key"]}  (also in {fleet.place.root}/nanoctl.toml)

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -190,6 +191,21 @@ async def test_a_file_serves_one_responder_only(responder: ResponderProcess) -> 
     assert second.returncode == 1
     assert "another responder uses" in log
     assert await responder.client.list() == ()
+
+
+def test_an_idle_responder_feeds_the_watchdog(fresh_network: None, tmp_path: Path) -> None:
+    address = f"nano-test/{os.getpid()}/dhcp"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind("\0" + address)
+        supervisor.settimeout(PATIENCE_S)
+        with ResponderProcess(tmp_path).spawn(notify="@" + address, watchdog_us=20_000) as idle:
+            try:
+                assert supervisor.recv(200).startswith(b"READY=1\nSTATUS=")
+                assert [supervisor.recv(200) for _ in range(5)] == [b"WATCHDOG=1"] * 5
+            finally:
+                idle.terminate()
+        while not (said := supervisor.recv(200)).startswith(b"STOPPING=1"):
+            assert said == b"WATCHDOG=1"
 
 
 def test_it_stays_small(responder: ResponderProcess) -> None:

@@ -291,17 +291,24 @@ async def test_a_page_that_says_what_cannot_be_meant_is_closed(desk: Desk, first
         assert live.close_code == 1007
 
 
-async def test_live_needs_a_session_and_our_own_page(desk: Desk) -> None:
+async def test_live_without_a_session_is_closed_and_a_page_can_read_why(desk: Desk) -> None:
     ann = await desk.first_user("ann")
-    for browser, headers, status in (
-        (await desk.browser(), {}, 200),  # the documented form of a failure
-        (await desk.browser(), {"accept": "application/problem+json"}, 401),
-        (ann, {"origin": "https://evil.example.org", "accept": "application/problem+json"}, 403),
-    ):
-        with pytest.raises(InvalidStatus) as refused:
-            async with socket(desk, browser, "/live/", (), **headers):
-                pass
-        assert refused.value.response.status_code == status
+    await ann.data("DELETE", "/session/")
+    ended = await desk.browser(**{"nano-session": "00000000-0000-4000-8000-000000000000"})
+    for browser in (await desk.browser(), ann, ended):
+        async with socket(desk, browser, "/live/", (), **browser.headers) as live:
+            async with asyncio.timeout(10):
+                await live.wait_closed()
+            assert live.close_code == 4401
+
+
+async def test_live_is_for_our_own_pages(desk: Desk) -> None:
+    ann = await desk.first_user("ann")
+    evil = {"origin": "https://evil.example.org", "accept": "application/problem+json"}
+    with pytest.raises(InvalidStatus) as refused:
+        async with socket(desk, ann, "/live/", (), **evil):
+            pass
+    assert refused.value.response.status_code == 403
 
 
 async def test_a_lost_gateway_is_said_and_found_again(desk: Desk, cloud: Zone) -> None:

@@ -67,7 +67,8 @@ async def test_no_route_answers_without_a_session_but_those_that_say_so(town: To
         ("GET", "/system/"),
         ("POST", "/system/"),
         ("POST", "/sessions/"),
-        ("GET", "/monitor_channels/{id}"),  # by a channel: see below
+        ("GET", "/monitor_channels/{id}"),  # by a channel: test_portal_console.py
+        ("GET", "/live/"),  # closed with 4401: test_portal.py
     }
     assert is_open == documented == {(route.method, route.path) for route in ROUTES if route.is_open}
 

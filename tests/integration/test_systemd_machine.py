@@ -15,7 +15,7 @@ import pytest
 from nano.fleet import units
 from nano.fleet.configuration import toml
 from nano.fleet.guest_image import built_image, cache_folder
-from tests.support.machine import PREFIX, Machine, unpacked, wait_until
+from tests.support.machine import PREFIX, ROOT, Machine, unpacked, wait_until
 
 pytestmark = [
     pytest.mark.hypervisor,
@@ -51,7 +51,6 @@ ProtectProc=default
 ProtectControlGroups=no
 ProtectKernelTunables=no
 """
-PAGE = "<!doctype html><title>Nano</title>"
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +64,6 @@ def image() -> Path:
 def machine() -> Iterator[Machine]:
     """Booted with everything installed as an installer would, and nothing of Nano started."""
     with unpacked(cache_folder(Path("var"))) as made:
-        # The pages are built by the portal's own tools; here it is enough that there are some.
-        made.write(f"{PREFIX}/pages/index.html", PAGE)
-        made.write(
-            "etc/nano/portal.toml", toml({**units.settings("br0")["portal"], "pages": f"{PREFIX}/pages"})
-        )
         units.install(made.root, units.Layout(PREFIX), "br0")
         made.write("etc/systemd/network/br0.netdev", BRIDGE)
         made.write("etc/systemd/network/br0.network", NETWORK)
@@ -184,17 +178,15 @@ def test_volumes_belong_to_the_cell_while_qemu_runs_on_them(story: Teller, runni
     assert sorted(shown) == ["-rw-r----- nano-cell nano-volumes", "-rw-rw---- nano-cell nano-volumes"]
 
 
-def test_the_portal_answers(running: Machine) -> None:
-    ask = (
-        "import json, ssl, sys, urllib.request as web\n"
-        "trust = ssl.create_default_context(cafile=sys.argv[1])\n"
-        "print(web.urlopen('https://127.0.0.1:5870/api/v1/system/', context=trust).read().decode())\n"
+def test_the_portal_lets_the_first_user_in_and_shows_the_zone(story: Teller, running: Machine) -> None:
+    data = running.root / "var/lib/nano/portal"
+    visit = (sys.executable, "-m", "tests.support.portal_visit", str(data / "tls/certificate.pem"))
+    code = (data / "first-start-code").read_text().strip()
+    done = subprocess.run(
+        running.in_network(*visit, code), cwd=ROOT, capture_output=True, text=True, check=False
     )
-    certificate = running.root / "var/lib/nano/portal/tls/certificate.pem"
-    said = subprocess.run(
-        running.in_network(sys.executable, "-c", ask, str(certificate)), capture_output=True, check=True
-    )
-    assert json.loads(said.stdout)["data"]["ready"] is False
+    assert done.returncode == 0, done.stderr + running.journal("nano-portal.service")
+    assert json.loads(done.stdout)["instances"][1] == 1  # that runs
 
 
 @pytest.mark.parametrize(

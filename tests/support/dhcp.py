@@ -153,7 +153,7 @@ class ResponderProcess:
         assert self._process is not None
         return self._process.pid
 
-    def spawn(self, *, notify: str = "") -> subprocess.Popen[str]:
+    def spawn(self, *, notify: str = "", watchdog_us: int = 0) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [
                 *self._within,
@@ -165,7 +165,7 @@ class ResponderProcess:
             ],
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "NOTIFY_SOCKET": notify},
+            env={**os.environ, "NOTIFY_SOCKET": notify, "WATCHDOG_USEC": str(watchdog_us)},
         )
 
     def start(self) -> None:

@@ -87,7 +87,8 @@ class Machine:
         self.folder = folder
         self.root = folder / "root"
         self._nspawn: subprocess.Popen[bytes] | None = None
-        self._groups = ControlGroups(folder.name)
+        self.name = f"nano-machine-{os.getpid()}"
+        self._groups = ControlGroups(self.name)
 
     # Life
 
@@ -124,8 +125,10 @@ class Machine:
             self._nspawn = subprocess.Popen(
                 [
                     *self._groups.entered(),
+                    # When the tests are killed without a word, systemd-nspawn shuts the machine down.
+                    *("setpriv", "--pdeathsig", "TERM"),
                     *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
-                    *("--directory", str(self.root), f"--machine={self.folder.name}", "--hostname=machine"),
+                    *("--directory", str(self.root), f"--machine={self.name}", "--hostname=machine"),
                     *(
                         "--console=pipe",
                         "--private-network",
@@ -145,6 +148,8 @@ class Machine:
 
     @property
     def is_running(self) -> bool:
+        assert self._nspawn is not None
+        assert self._nspawn.poll() is None, self.console()
         state = self.tell("systemctl", "is-system-running", check=False).strip()
         return state in {"running", "degraded"}
 
@@ -183,7 +188,7 @@ class Machine:
             nspawn.wait()
         self._nspawn = None
         self._groups.remove()
-        shutil.rmtree(_PROPAGATE / self.folder.name, ignore_errors=True)
+        shutil.rmtree(_PROPAGATE / self.name, ignore_errors=True)
 
     # Talking to it
 

@@ -304,6 +304,21 @@ def _image_routes(kind: str, shared: str) -> tuple[Route, ...]:
     )
 
 
+def _changes(
+    path: str, named: str, menus_: frozenset[Menu], *, post: str, put: str = "", delete: str = "delete"
+) -> tuple[Route, ...]:
+    """Rows that make, edit and remove what belongs to the zone; `named` is how the log calls it."""
+    verbs = {"POST": post, "PUT": put, "DELETE": delete}
+
+    def row(method: str, verb: str) -> Route:
+        summary = f"{verb} {named}".replace("{", "").replace("}", "").capitalize()
+        return Route(
+            method, path, zone, summary, menus_, said=lambda call: f"{verb} {named.format_map(call.params)}"
+        )
+
+    return tuple(row(method, verb) for method, verb in verbs.items() if verb)
+
+
 ROUTES: tuple[Route, ...] = (
     # the zone, its pools and cells
     Route("GET", "/compute_zone_status/", zone, "Read the usage of the zone", menus(Menu.DASHBOARD)),
@@ -313,67 +328,32 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/compute_cell_status/{pool}/{cell}", zone, "Read the usage of a cell", _SEES_CELLS),
     Route("GET", "/compute_pools/", zone, "List compute pools", _SEES_POOLS),
     Route("GET", "/compute_pools/{pool}", zone, "Read a compute pool", _SEES_POOLS),
-    *(
-        Route(
-            method,
-            "/compute_pools/{pool}",
-            zone,
-            f"{verb.capitalize()} a compute pool",
-            _RUNS_POOLS,
-            said=partial(lambda call, verb: f"{verb} compute pool {call.params['pool']}", verb=verb),
-        )
-        for method, verb in (("POST", "create"), ("PUT", "edit"), ("DELETE", "delete"))
-    ),
+    *_changes("/compute_pools/{pool}", "compute pool {pool}", _RUNS_POOLS, post="create", put="edit"),
     Route("GET", "/compute_pool_cells/", zone, "List free cells", _RUNS_POOLS),
     Route("GET", "/compute_pool_cells/{pool}", zone, "List the cells of a pool", _SEES_CELLS),
     Route("GET", "/compute_pool_cells/{pool}/{cell}", zone, "Read a cell", _SEES_CELLS),
-    *(
-        Route(
-            method,
-            "/compute_pool_cells/{pool}/{cell}",
-            zone,
-            f"{verb.capitalize()} a cell",
-            _RUNS_POOLS,
-            said=partial(
-                lambda call, verb: f"{verb} cell {call.params['cell']} (pool {call.params['pool']})",
-                verb=verb,
-            ),
-        )
-        for method, verb in (("POST", "add"), ("PUT", "switch"), ("DELETE", "remove"))
+    *_changes(
+        "/compute_pool_cells/{pool}/{cell}",
+        "cell {cell} of pool {pool}",
+        _RUNS_POOLS,
+        post="add",
+        put="switch",
+        delete="remove",
     ),
     # addresses
     Route("GET", "/address_pools/", zone, "List address pools", _SEES_ADDRESSES),
     Route("GET", "/address_pools/{pool}", zone, "Read an address pool", _SEES_ADDRESSES),
-    *(
-        Route(
-            method,
-            "/address_pools/{pool}",
-            zone,
-            f"{verb.capitalize()} an address pool",
-            _RUNS_ADDRESSES,
-            said=partial(lambda call, verb: f"{verb} address pool {call.params['pool']}", verb=verb),
-        )
-        for method, verb in (("POST", "create"), ("PUT", "edit"), ("DELETE", "delete"))
-    ),
+    *_changes("/address_pools/{pool}", "address pool {pool}", _RUNS_ADDRESSES, post="create", put="edit"),
     Route("GET", "/address_pools/{pool}/{type}/ranges/", zone, "List address ranges", _SEES_ADDRESSES),
     Route(
         "GET", "/address_pools/{pool}/{type}/ranges/{start}", zone, "Read an address range", _SEES_ADDRESSES
     ),
-    *(
-        Route(
-            method,
-            "/address_pools/{pool}/{type}/ranges/{start}",
-            zone,
-            f"{verb.capitalize()} an address range",
-            _RUNS_ADDRESSES,
-            said=partial(
-                lambda call, verb: (
-                    f"{verb} range {call.params['start']} of address pool {call.params['pool']}"
-                ),
-                verb=verb,
-            ),
-        )
-        for method, verb in (("POST", "add"), ("DELETE", "remove"))
+    *_changes(
+        "/address_pools/{pool}/{type}/ranges/{start}",
+        "range {start} of address pool {pool}",
+        _RUNS_ADDRESSES,
+        post="add",
+        delete="remove",
     ),
     # templates
     Route("GET", "/templates/", zone, "List templates", menus(Menu.TEMPLATES, Menu.INSTANCE)),

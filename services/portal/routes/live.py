@@ -11,11 +11,12 @@ import msgspec
 import structlog
 from fastapi import Response
 
-from nano.model.errors import Internal, NanoError
+from nano.model.errors import Internal, NanoError, Untrusted
 from nano.web import websocket
 from nano.web.websocket import Socket
 from services.portal.access import Menu
 from services.portal.call import Call, Caller, Portal, Route
+from services.portal.callers import caller_of
 from services.portal.directory import Who
 from services.portal.ring import REREAD, Message, written
 from services.portal.visible import sees
@@ -49,9 +50,15 @@ async def follow(call: Call[None]) -> Response:
     socket = websocket.of(call.request)
     if socket is None:
         raise Internal("live was asked for without a websocket")
-    with call.portal.lives.held(call.who.user):
+    try:
+        caller = caller_of(call.portal, call.request)
+    except Untrusted:  # a page cannot read why a websocket was refused, but it can read a close
         await socket.accept()
-        code = await _Stream(call.portal, socket, call.by).run()
+        await socket.close(ENDED)
+        return websocket.Over()
+    with call.portal.lives.held(caller.who.user):
+        await socket.accept()
+        code = await _Stream(call.portal, socket, caller).run()
     if code:
         await socket.close(code)
     return websocket.Over()
@@ -247,4 +254,13 @@ class _Stream:
         return sees(who, self._feed.owners.of(subject))
 
 
-ROUTES = (Route("GET", "/live/", follow, "Hear what changes and what is measured", is_websocket=True),)
+ROUTES = (
+    Route(
+        "GET",
+        "/live/",
+        follow,
+        "Hear what changes and what is measured; without a session it is closed with 4401",
+        is_open=True,
+        is_websocket=True,
+    ),
+)

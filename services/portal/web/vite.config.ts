@@ -6,6 +6,7 @@ import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 
 const EARLY = 'src/early.js';
+const FACE = /archivo.*\.woff2$/;
 
 /** Theme and language are set before the first paint by a small script of its own: the policy forbids inline ones. */
 function early(): Plugin {
@@ -22,8 +23,16 @@ function early(): Plugin {
     },
     transformIndexHtml: {
       order: 'post',
-      handler: () => [
+      handler: (_html, { bundle }) => [
         { tag: 'script', attrs: { src: isBuild ? `./${file}` : `/${EARLY}` }, injectTo: 'head' },
+        // The face of every page: asked for at once, not when the styles have been read.
+        ...Object.keys(bundle ?? {})
+          .filter((name) => FACE.test(name))
+          .map((name) => ({
+            tag: 'link',
+            attrs: { rel: 'preload', as: 'font', type: 'font/woff2', crossorigin: true, href: `./${name}` },
+            injectTo: 'head' as const,
+          })),
       ],
     },
   };

@@ -58,13 +58,14 @@ const language = languages.sort(
   (a, b) => (wire.get(manifest[b].file) ?? 0) - (wire.get(manifest[a].file) ?? 0),
 )[0];
 const first = ['index.html', ...(language ? [language] : [])];
+const SHELL = 'src/pages/shell.tsx';
 const pages = Object.keys(manifest).filter(
-  (name) => manifest[name].isDynamicEntry && /src\/pages\//.test(name),
+  (name) => manifest[name].isDynamicEntry && /src\/(pages|console)\//.test(name) && name !== SHELL,
 );
 
 let isOver = false;
 for (const page of ['', ...pages]) {
-  const files = closure([...first, ...(page ? [page] : [])]);
+  const files = closure([...first, ...(page ? [SHELL, page] : [])]);
   const scripts = kib(files.filter((file) => !file.endsWith('.woff2')));
   const whole = kib(files);
   const isFirst = page === '';

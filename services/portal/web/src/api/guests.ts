@@ -5,7 +5,7 @@ import { type Answer, call } from './http';
 
 export type Power = 'stopped' | 'running' | 'paused';
 
-export interface AddressSet {
+interface AddressSet {
   network_address?: string;
   /** What our DHCP gives, with the prefix length. */
   allocated_address?: string;

@@ -12,6 +12,7 @@ import { useStore } from '../live/store';
 import { Door } from '../pages/door';
 import { FirstStart } from '../pages/first-start';
 import { Login } from '../pages/login';
+import { Boundary } from './boundary';
 import { useSaid } from './errors';
 import { KEYS, newQueryClient, useSystem } from './queries';
 import { sessionEnded, who } from './who';
@@ -24,7 +25,9 @@ export function App() {
   return (
     <CSPProvider disableStyleElements>
       <QueryClientProvider client={queries}>
-        <Gate />
+        <Boundary>
+          <Gate />
+        </Boundary>
       </QueryClientProvider>
     </CSPProvider>
   );

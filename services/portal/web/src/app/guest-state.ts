@@ -54,8 +54,3 @@ export function stateOf(guest: Guest, task: Task | undefined): GuestState {
 export function may(verb: Verb, state: GuestState): boolean {
   return VERBS[state].includes(verb);
 }
-
-/** States that pass by themselves. */
-export function isPassing(state: GuestState): boolean {
-  return ['creating', 'starting', 'stopping', 'deleting', 'undoing'].includes(state);
-}

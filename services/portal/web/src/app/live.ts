@@ -1,16 +1,19 @@
-// The live connection of the session, for whoever draws what it brings.
+// What the live connection brings, for whoever draws it.
 
-import { createContext, useContext, useEffect } from 'react';
-import type { Live } from '../live/live';
+import { useEffect } from 'react';
 import type { InstancePoint } from '../live/samples';
 import { useStore } from '../live/store';
+import { useLive } from './live-context';
+import { useZone } from './queries';
 
-export const LiveContext = createContext<Live | null>(null);
-
-export function useLive(): Live {
-  const live = useContext(LiveContext);
-  if (!live) throw new Error('useLive is for pages inside of a session');
-  return live;
+/** What the zone has and uses: the newest sample, or what was read since. */
+export function useZoneNow() {
+  const live = useLive();
+  const read = useZone();
+  const sample = useStore(live.zoneNow);
+  const sampledMs = useStore(live.zone).at(-1)?.atMs ?? 0;
+  const zone = sample && sampledMs >= read.dataUpdatedAt ? sample : (read.data ?? sample ?? undefined);
+  return { zone, error: read.error, refetch: read.refetch };
 }
 
 export function useInstanceSeries(id: string): InstancePoint[] {

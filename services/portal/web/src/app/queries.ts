@@ -10,7 +10,7 @@ import { readSystem } from '../api/system';
 import { listTasks, listTasksOf } from '../api/tasks';
 import { listTemplates } from '../api/templates';
 import { readZone } from '../api/zone';
-import { useLive } from './live';
+import { useLive } from './live-context';
 
 export const TASKS_KEPT = 100;
 const TASKS_OF_ONE = 20;

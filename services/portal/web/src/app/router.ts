@@ -1,6 +1,6 @@
 // Where we are, by the part of the address behind `#`: it works below any path, and asks the server nothing.
 
-import { type MouseEvent, useCallback, useSyncExternalStore } from 'react';
+import { useSyncExternalStore } from 'react';
 
 export type InstanceTab = 'overview' | 'console';
 
@@ -73,15 +73,4 @@ export function go(path: string, isReplacing = false): void {
   } else {
     window.location.hash = path;
   }
-}
-
-/** For rows that open as a whole: links inside keep their own meaning. */
-export function useOpen(path: string): (event: MouseEvent<HTMLElement>) => void {
-  return useCallback(
-    (event) => {
-      if ((event.target as HTMLElement).closest('a,button,input,label,[role="menu"]')) return;
-      go(path);
-    },
-    [path],
-  );
 }

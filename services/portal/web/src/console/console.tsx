@@ -21,6 +21,8 @@ import { useScreen } from './use-screen';
 
 type Scaling = 'fit' | 'exact';
 
+const BUSY = '[role="dialog"], [role="alertdialog"], [role="menu"], input, textarea';
+
 /** The combinations that come in groups in the menu: after these there is a line. */
 const LINES_AFTER = new Set(['Ctrl+Alt+Del', 'Ctrl+Alt+F7', 'Alt+F4', 'Tab']);
 
@@ -46,7 +48,8 @@ export default function Console({ guest, task }: { guest: Guest; task: Task | un
   useReleaseKeys(target, release);
 
   useEffect(() => {
-    if (isConnected) focus();
+    // Not out of somebody's hands: a screen that comes back must not swallow what is being typed elsewhere.
+    if (isConnected && !document.activeElement?.closest(BUSY)) focus();
   }, [isConnected, focus]);
 
   const closePaste = useCallback(() => setPasting(false), []);

@@ -77,7 +77,7 @@ export interface Untypable {
   line: number;
 }
 
-export interface Typing {
+interface Typing {
   strokes: Stroke[];
   /** What no key of the layout makes, each character once, where it stands first. */
   untypable: Untypable[];

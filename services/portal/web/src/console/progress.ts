@@ -12,7 +12,7 @@ export type Screen =
   | { is: 'refused'; reason: Reason };
 
 /** Why the last one ended: a word of ours, and the other side's own where it gave any. */
-export interface Reason {
+interface Reason {
   word: 'ended' | 'lost' | 'refused' | 'handshake';
   detail: string;
 }

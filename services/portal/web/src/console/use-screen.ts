@@ -7,7 +7,7 @@ import { isProblem } from '../api/http';
 import type { KeyEvent } from './keys';
 import { type Happening, next, type Screen } from './progress';
 
-export interface ScreenHandle {
+interface ScreenHandle {
   screen: Screen;
   /** Try again now. */
   reconnect: () => void;

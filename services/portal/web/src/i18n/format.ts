@@ -5,7 +5,7 @@ const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const;
 export const MIB = KIB ** 2;
 export const GIB = KIB ** 3;
 
-export interface Quantity {
+interface Quantity {
   value: string;
   unit: string;
 }

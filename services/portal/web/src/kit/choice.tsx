@@ -8,7 +8,7 @@ import { Check, ChevronsUpDown, CircleAlert, Minus } from 'lucide-react';
 import { type ReactNode, useId } from 'react';
 import { useTranslation } from 'react-i18next';
 
-export interface Option<V extends string> {
+interface Option<V extends string> {
   value: V;
   label: string;
   /** Said behind the label, in the list only. */

@@ -1,8 +1,16 @@
 import { Dialog as Base } from '@base-ui/react/dialog';
 import { X } from 'lucide-react';
-import type { FormEvent, ReactNode, RefObject } from 'react';
+import { type FormEvent, type ReactNode, type RefObject, useRef } from 'react';
 import { useTranslation } from 'react-i18next';
 import { IconButton } from './button';
+
+/** Where the keyboard was: behind a menu, that is the button which opened it. */
+function opener(): HTMLElement | null {
+  const active = document.activeElement;
+  const menu = active?.closest('[role="menu"]');
+  const trigger = menu && document.getElementById(menu.getAttribute('aria-labelledby') ?? '');
+  return trigger ?? (active instanceof HTMLElement && active !== document.body ? active : null);
+}
 
 /** A sheet above the page; with `onSubmit` it is a form, and its foot holds the button that sends it. */
 export function Dialog({
@@ -28,6 +36,10 @@ export function Dialog({
   initialFocus?: RefObject<HTMLElement | null>;
 }) {
   const { t } = useTranslation();
+  const wasOpen = useRef(false);
+  const before = useRef<HTMLElement | null>(null);
+  if (isOpen && !wasOpen.current) before.current = opener();
+  wasOpen.current = isOpen;
   const inside = (
     <>
       <div className="dialog-head">
@@ -51,6 +63,12 @@ export function Dialog({
           data-wide={isWide || undefined}
           {...(isAlert && { role: 'alertdialog' })}
           {...(initialFocus && { initialFocus })}
+          finalFocus={() => {
+            if (before.current?.isConnected) return before.current;
+            // Not its first button, which one might press by a slip.
+            requestAnimationFrame(() => document.getElementById('main')?.focus());
+            return false;
+          }}
         >
           {onSubmit ? (
             <form className="dialog-form" noValidate onSubmit={submit}>

@@ -10,7 +10,7 @@ interface Frame {
   error?: string | undefined;
 }
 
-export interface FieldIds {
+interface FieldIds {
   id: string;
   'aria-invalid'?: true;
   'aria-describedby'?: string;

@@ -1,8 +1,9 @@
 // Instruments: a scale for how much of how much, a curve for how it went, a bar for how far it is.
 
 import { useTranslation } from 'react-i18next';
+import { useNow } from '../app/hooks';
 import type { Point } from '../live/samples';
-import { LENGTH, runs } from '../live/samples';
+import { GAP_MS, LENGTH, runs } from '../live/samples';
 
 const FULL = 90;
 
@@ -77,8 +78,12 @@ export function Curve({
 }) {
   const all = [...points, ...(second ?? [])];
   const top = most ?? Math.max(1, ...all.map((point) => point.value ?? 0)) * 1.15;
-  const endMs = Math.max(0, ...all.map((point) => point.atMs));
-  const last = points.at(-1);
+  const newestMs = Math.max(0, ...all.map((point) => point.atMs));
+  const nowMs = useNow(SAMPLE_MS);
+  // Samples step by themselves; once they stay away, time goes on without them.
+  const isStale = nowMs - newestMs > GAP_MS;
+  const endMs = isStale ? nowMs : newestMs;
+  const last = isStale ? undefined : points.at(-1);
   return (
     <svg className="curve" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden>
       {[0, 0.5, 1].map((part) => (

@@ -6,7 +6,7 @@ import { hasEnded, type Task, type TaskState } from '../api/tasks';
 import { useCancel } from '../app/actions';
 import { useSaid } from '../app/errors';
 import { useNow } from '../app/hooks';
-import { useLive } from '../app/live';
+import { useLive } from '../app/live-context';
 import { paths } from '../app/router';
 import { locale } from '../i18n';
 import { ago, duration, moment } from '../i18n/format';

@@ -9,7 +9,7 @@ export type Tone = 'off' | 'good' | 'busy' | 'fault';
 export type Shape = 'full' | 'ring' | 'turning' | 'bars' | 'cross';
 
 /** The shape says it as well as the colour does. */
-export function Dot({ tone, shape }: { tone: Tone; shape: Shape }) {
+function Dot({ tone, shape }: { tone: Tone; shape: Shape }) {
   return (
     <svg
       className="dot"

@@ -14,7 +14,7 @@ import { Store } from './store';
 
 export type LinkState = 'connecting' | 'open' | 'waiting';
 
-export interface LinkStatus {
+interface LinkStatus {
   link: LinkState;
   /** The portal is there, but does not reach its gateway. */
   isGatewayLost: boolean;
@@ -208,6 +208,8 @@ export class Live {
     if (event.kind === 'template') void queries.invalidateQueries({ queryKey: KEYS.templates });
     if (event.kind === 'cell' || event.kind === 'pool') {
       void queries.invalidateQueries({ queryKey: KEYS.cells });
+      // A zone whose cells are all silent sends no sample that would say so.
+      void queries.invalidateQueries({ queryKey: KEYS.zone });
     }
   }
 

@@ -16,6 +16,7 @@ export interface Point {
 
 export interface ZonePoint {
   atMs: number;
+  /** Percent, like the two below. */
   cpu: number | null;
   memory: number | null;
   disk: number | null;
@@ -35,7 +36,9 @@ export interface InstancePoint {
   send: number | null;
 }
 
-const used = (available: number, most: number): number | null => (most > 0 ? most - available : null);
+/** Percent; of what there was at that time, which may be another amount now. */
+const used = (available: number, most: number): number | null =>
+  most > 0 ? ((most - available) / most) * 100 : null;
 
 export function zonePoint(zone: ZoneStatus, atMs: number): ZonePoint {
   const measured = isMeasured(zone);
@@ -53,7 +56,7 @@ export function zonePoint(zone: ZoneStatus, atMs: number): ZonePoint {
 }
 
 /** All zeros is what the gateway answers for an instance that it has no sample of. */
-export function isRuntimeMeasured(runtime: Runtime): boolean {
+function isRuntimeMeasured(runtime: Runtime): boolean {
   return (
     runtime.running &&
     (runtime.cpu_usage > 0 ||

@@ -17,7 +17,7 @@ import {
 } from '../app/creation';
 import { useSaid } from '../app/errors';
 import { newKey } from '../app/key';
-import { useLive } from '../app/live';
+import { useLive } from '../app/live-context';
 import { useImages, usePools, useSystem, useTemplates } from '../app/queries';
 import { startAfter } from '../app/start-after';
 import { useSession } from '../app/who';

@@ -7,7 +7,7 @@ import { isProblem } from '../api/http';
 import { hasEnded, type Task } from '../api/tasks';
 import { started } from '../app/actions';
 import { useSaid } from '../app/errors';
-import { useLive } from '../app/live';
+import { useLive } from '../app/live-context';
 import { useTasks } from '../app/queries';
 import { Button } from '../kit/button';
 import { TaskTable, useTaskWords } from '../kit/tasks';

@@ -7,6 +7,7 @@ import { setUp } from '../api/system';
 import { useSaid } from '../app/errors';
 import { useTitle } from '../app/hooks';
 import { isGoodPassword, isPlainName, PASSWORD_RULES, type PasswordRule } from '../app/names';
+import { go, paths } from '../app/router';
 import { Button } from '../kit/button';
 import { PasswordField, TextField } from '../kit/field';
 import { Coded, Notice } from '../kit/words';
@@ -69,6 +70,7 @@ export function FirstStart({
     try {
       await setUp({ user, password, code: code.trim() });
       await logIn(user, password);
+      go(paths.overview, true); // the code has done its work
       await onDone();
     } catch (error) {
       if (!isProblem(error)) throw error;

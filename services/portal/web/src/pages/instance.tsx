@@ -9,7 +9,7 @@ import type { Task } from '../api/tasks';
 import { dismissed } from '../app/actions';
 import { useSaid } from '../app/errors';
 import { activeTask } from '../app/guest-state';
-import { useTitle } from '../app/hooks';
+import { useNow, useTitle } from '../app/hooks';
 import { useInstanceSeries } from '../app/live';
 import { useGuest, useTasks, useTasksOf } from '../app/queries';
 import { go, type InstanceTab, paths } from '../app/router';
@@ -20,7 +20,7 @@ import { GuestActions, GuestStateCell, type Question, Questions, Refusal } from 
 import { Curve } from '../kit/measure';
 import { TaskTable } from '../kit/tasks';
 import { Empty, Notice } from '../kit/words';
-import type { InstancePoint, Point } from '../live/samples';
+import { GAP_MS, type InstancePoint, type Point } from '../live/samples';
 import { useStore } from '../live/store';
 import { TaskFailure } from './instances';
 import { Flow, Gauge } from './overview';
@@ -114,6 +114,8 @@ export default function Instance({ id, tab }: { id: string; tab: InstanceTab }) 
 }
 
 const openedMs = Date.now();
+/** How often it is looked whether the newest sample is still of now. */
+const LOOK_MS = 2_000;
 
 function LastFailure({ guest, tasks }: { guest: Guest; tasks: readonly Task[] }) {
   const newest = tasks.find((task) => task.subject === guest.id);
@@ -133,7 +135,9 @@ function Facts({ guest }: { guest: Guest }) {
   const here = locale();
   const points = useInstanceSeries(guest.id);
   const isOn = guest.running && !guest.lost;
-  const last = isOn ? points.at(-1) : undefined;
+  const newest = isOn ? points.at(-1) : undefined;
+  const nowMs = useNow(LOOK_MS);
+  const last = newest && nowMs - newest.atMs <= GAP_MS ? newest : undefined;
   const memoryUsed = last?.memory ?? null;
   const cpu = last?.cpu ?? null;
   const address = addressOf(guest);

@@ -10,7 +10,7 @@ import { dismissed, dismissTask, performAll, refusals } from '../app/actions';
 import { useSaid } from '../app/errors';
 import { activeTask, may, stateOf } from '../app/guest-state';
 import { useSettled, useTitle } from '../app/hooks';
-import { useLive } from '../app/live';
+import { useLive } from '../app/live-context';
 import { useGuestPage, useImages, useTasks } from '../app/queries';
 import { go, paths, type Route } from '../app/router';
 import { type Shortcuts, useShortcuts } from '../app/shortcuts';
@@ -318,8 +318,12 @@ function GuestRow({
           <span className="guest-group">{prefix}</span>
           <a href={paths.instance(guest.id)}>{name}</a>
           <span className="sub">
-            {address && <code>{address}</code>} {t('instance.coresShort', { count: guest.cores })} ·{' '}
-            {memory.value} {memory.unit}
+            {address && (
+              <>
+                <code>{address}</code> ·{' '}
+              </>
+            )}
+            {t('instance.coresShort', { count: guest.cores })} · {memory.value} {memory.unit}
           </span>
         </td>
         <td>
@@ -437,17 +441,17 @@ function BulkBar({
           )
         }
       >
-        {t('bulk.start', { n: start.length })}
+        {start.length ? t('bulk.start', { n: start.length }) : t('verb.start')}
       </Button>
       <Button size="small" disabled={!stop.length} onClick={() => onAsk({ about: 'stop', guests: stop })}>
-        {t('bulk.stop', { n: stop.length })}
+        {stop.length ? t('bulk.stop', { n: stop.length }) : t('verb.stopAsk')}
       </Button>
       <Button
         size="small"
         disabled={!remove.length}
         onClick={() => onAsk({ about: 'delete', guests: remove })}
       >
-        {t('bulk.delete', { n: remove.length })}
+        {remove.length ? t('bulk.delete', { n: remove.length }) : t('verb.deleteAsk')}
       </Button>
       <Button size="small" kind="quiet" onClick={onClear}>
         {t('bulk.clear')}
@@ -524,7 +528,7 @@ function Nothing({
       )}
       <div className="row">
         <Button kind="primary" icon={<Plus size={16} aria-hidden />} onClick={onCreate}>
-          {t('create.open')}
+          {t('create.first')}
         </Button>
         {scope === 'mine' && operator && <Button onClick={() => onScope('all')}>{t('scope.showAll')}</Button>}
       </div>

@@ -6,8 +6,9 @@ import { useTranslation } from 'react-i18next';
 import { isMeasured, type ZoneStatus } from '../api/zone';
 import { useSaid } from '../app/errors';
 import { useTitle } from '../app/hooks';
-import { useLive } from '../app/live';
-import { useCells, useImages, useTasks, useZone } from '../app/queries';
+import { useZoneNow } from '../app/live';
+import { useLive } from '../app/live-context';
+import { useCells, useImages, useTasks } from '../app/queries';
 import { go, paths } from '../app/router';
 import { useSession } from '../app/who';
 import { locale } from '../i18n';
@@ -31,10 +32,8 @@ export default function Overview() {
   const { t } = useTranslation();
   const said = useSaid();
   const live = useLive();
-  const found = useZone();
-  const now = useStore(live.zoneNow);
+  const { zone, error, refetch } = useZoneNow();
   const points = useStore(live.zone);
-  const zone = now ?? found.data;
   useTitle(t('nav.overview'));
 
   return (
@@ -50,21 +49,21 @@ export default function Overview() {
           {t('create.open')}
         </Button>
       </div>
-      {!zone && found.error && (
+      {!zone && error && (
         <Notice
           tone="fault"
-          detail={said(found.error).detail}
+          detail={said(error).detail}
           action={
-            <Button size="small" onClick={() => void found.refetch()}>
+            <Button size="small" onClick={() => void refetch()}>
               {t('retry')}
             </Button>
           }
         >
-          {said(found.error).text}
+          {said(error).text}
         </Notice>
       )}
-      {zone && <Gauges zone={zone} points={points} />}
       <NextSteps zone={zone} />
+      {zone && <Gauges zone={zone} points={points} />}
       <div className="columns">
         <RecentTasks />
         <Cells />
@@ -92,7 +91,7 @@ function Gauges({ zone, points }: { zone: ZoneStatus; points: readonly ZonePoint
             <small>{t('overview.running')}</small>
           </p>
           <ul className="tally">
-            <li>
+            <li data-quiet={stopped === 0 ? '' : undefined}>
               <State tone="off" shape="ring">
                 {t('overview.stopped', { n: count(stopped, here) })}
               </State>
@@ -132,14 +131,14 @@ function Gauges({ zone, points }: { zone: ZoneStatus; points: readonly ZonePoint
         {...(measured ? sized(memoryUsed, here) : { value: null, unit: '' })}
         of={t('overview.of', { size: size(zone.max_memory, here) })}
         percent={part(memoryUsed, zone.max_memory)}
-        curve={<Curve points={series(points, 'memory')} most={zone.max_memory || 1} />}
+        curve={<Curve points={series(points, 'memory')} most={100} />}
       />
       <Gauge
         title={t('overview.disk')}
         {...(measured ? sized(diskUsed, here) : { value: null, unit: '' })}
         of={t('overview.of', { size: size(zone.max_disk, here) })}
         percent={part(diskUsed, zone.max_disk)}
-        curve={<Curve points={series(points, 'disk')} most={zone.max_disk || 1} />}
+        curve={<Curve points={series(points, 'disk')} most={100} />}
       />
       <section className="gauge" aria-labelledby="gauge-traffic">
         <h2 id="gauge-traffic">{t('overview.traffic')}</h2>
@@ -267,7 +266,7 @@ function NextSteps({ zone }: { zone: ZoneStatus | undefined }) {
       <Step title={t('next.noInstance')}>
         <p>{t('next.noInstanceHow')}</p>
         <Button kind="primary" onClick={() => go(paths.instances({ isCreating: true }))}>
-          {t('create.open')}
+          {t('create.first')}
         </Button>
       </Step>
     );

@@ -5,8 +5,9 @@ import { Gauge, Keyboard, ListChecks, Search, Server, UserRound } from 'lucide-r
 import { lazy, Suspense, useEffect, useMemo, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { extendSession, logOut, type Session } from '../api/session';
-import { LiveContext } from '../app/live';
-import { useNames, useZone } from '../app/queries';
+import { useZoneNow } from '../app/live';
+import { LiveContext } from '../app/live-context';
+import { useNames } from '../app/queries';
 import { go, parse, paths, type Route, useHash } from '../app/router';
 import { type Shortcuts, useShortcuts } from '../app/shortcuts';
 import { SessionContext, sessionEnded, who } from '../app/who';
@@ -255,8 +256,7 @@ function useIsLong(isSo: boolean, patienceMs: number): boolean {
 function LinkState({ live }: { live: Live }) {
   const { t } = useTranslation();
   const { link, isGatewayLost } = useStore(live.status);
-  const read = useZone().data;
-  const zone = useStore(live.zoneNow) ?? read;
+  const { zone } = useZoneNow();
   return (
     <div className="zone">
       <span className="zone-name">
