@@ -32,7 +32,7 @@ def files(folder: Path, names: Iterable[str], now: datetime) -> tuple[Path, Path
         folder.mkdir(parents=True, exist_ok=True)
         made = make(["localhost", "127.0.0.1", "::1", socket.gethostname(), *names], now)
         write_private(key, made[1])
-        certificate.write_bytes(made[0])
+        _write_whole(certificate, made[0], 0o644)
     return certificate, key
 
 
@@ -74,10 +74,15 @@ def _name(name: str) -> x509.GeneralName:
 
 def write_private(path: Path, content: bytes) -> None:
     """A file that only its owner can read, whole or not at all."""
+    _write_whole(path, content, 0o600)
+
+
+def _write_whole(path: Path, content: bytes, mode: int) -> None:
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)  # whatever the umask says
         file.write(content)
         file.flush()
         os.fsync(descriptor)

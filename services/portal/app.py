@@ -98,8 +98,9 @@ class App:
         await self._portal.log.write(line)
         try:
             answer = response(await route.handler(call))
-        except NanoError as error:
-            await self._portal.log.write(f"{line} : failed: {error.message}")
+        except Exception as error:
+            reason = error.message if isinstance(error, NanoError) else "a defect of ours"
+            await self._portal.log.write(f"{line} : failed: {reason}")
             raise
         failure = _failure_in(answer)
         if failure:

@@ -85,7 +85,12 @@ def line_of(content: str, at_ns: int, last_id: str) -> Line:
             stamp, number = later.strftime(_STAMP), 1
     else:
         number = 1
-    return Line(f"{stamp}{number:03d}", at_ns, content[:LONGEST_CONTENT])
+    return Line(f"{stamp}{number:03d}", at_ns, _shown(content[:LONGEST_CONTENT]))
+
+
+def _shown(content: str) -> str:
+    """Without what a terminal obeys instead of showing it: controls, and marks that turn text around."""
+    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in content)
 
 
 def written(line: Line) -> bytes:

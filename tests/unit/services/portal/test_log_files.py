@@ -9,7 +9,7 @@ import pytest
 
 from nano.model.errors import NotFound, StorageFull
 from services.portal.log_files import LogFiles
-from services.portal.oplog import Question, question
+from services.portal.oplog import Line, Question, question, written
 
 
 def everything() -> Question:
@@ -51,12 +51,16 @@ async def test_a_half_line_is_cut_off_and_ids_go_on(log: LogFiles, tmp_path: Pat
 
 
 @pytest.mark.parametrize("end", list("\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"))
-async def test_no_text_forges_a_line(log: LogFiles, end: str) -> None:
-    """Not by anything that `str.splitlines` takes for the end of a line."""
+async def test_no_text_forges_a_line(log: LogFiles, tmp_path: Path, end: str) -> None:
+    """Not by anything that `str.splitlines` takes for the end of a line: not kept, and not read so either."""
     content = f"a{end}20261129120000001,1,admin.ann(10.0.0.1) : delete everything{end}"
     line = await log.write(content)
-    assert await contents(log) == [content]
-    assert await log.remove([line.id]) == 1
+    assert await contents(log) == [line.content] == [content.replace(end, "\ufffd")]
+    older = Line(f"{line.id[:14]}999", line.at_ns, content)
+    with (tmp_path / "log" / line.file).open("ab") as file:
+        file.write(written(older))
+    assert await contents(log) == [content, line.content]
+    assert await log.remove([line.id, older.id]) == 2
     assert await contents(log) == []
 
 

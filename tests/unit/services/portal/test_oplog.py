@@ -25,6 +25,11 @@ def test_an_id_is_the_local_time_and_a_number() -> None:
     assert first.file == PurePath("202611", "20261129.log")
 
 
+def test_what_a_terminal_would_obey_is_not_kept() -> None:
+    hostile = "a\x1b[2Jb\u202ec\r\td\ne\u4e91"
+    assert line_of(hostile, NOON_NS, "0" * 17).content == "a\ufffd[2Jb\ufffdc\ufffd\ufffdd\ne\u4e91"
+
+
 def test_no_id_is_given_twice_when_the_clock_goes_back_or_a_second_is_full() -> None:
     assert line_of("a", NOON_NS - 5 * 10**9, "20261129120000001").id == "20261129120000002"
     assert line_of("a", NOON_NS, "20261129120000999").id == "20261129120001001"
