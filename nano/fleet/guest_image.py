@@ -39,7 +39,9 @@ _PLACES = {
 }
 _TEXTS = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
-    "etc/shadow": "root:*:19000:0:99999:7:::\n",
+    # No password, so that whoever sees the screen gets in: there is no other way in, nothing listens.
+    "etc/shadow": "root::19000:0:99999:7:::\n",
+    "etc/issue": "\nNano's small guest. Log in as root, there is no password.\n\n",
     "etc/group": "root:x:0:\ntty:x:5:\n",
     "etc/hostname": "nano-guest\n",
     "etc/os-release": 'NAME="Nano guest"\nPRETTY_NAME="Nano guest 1"\nID=nano-guest\nVERSION_ID="1"\n',

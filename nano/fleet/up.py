@@ -55,7 +55,7 @@ def summary(fleet: Fleet, told: dict[str, Any]) -> str:
     code = first_start_code(fleet.place.root)
     page = portal_url() + (f"#/?code={code}" if code else "")
     first = (
-        f"  first start code {code}, for whoever makes the first user; the address above has it\n"
+        f"  first start code {code}  (for whoever makes the first user; the address above has it)\n"
         if code
         else ""
     )

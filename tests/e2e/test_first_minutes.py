@@ -113,7 +113,10 @@ def test_from_the_first_start_to_a_guest_that_one_types_into_and_back(cloud: Clo
     until_screen_shows(cloud, instance, "login: root")
     assert canvas.screenshot() != before
     page.keyboard.press("Enter")
-    until_screen_shows(cloud, instance, "Password:")
+    until_screen_shows(cloud, instance, "# ")
+    page.keyboard.type("echo nano-$((40 + 2))")
+    page.keyboard.press("Enter")
+    until_screen_shows(cloud, instance, "nano-42")
     admin.picture("console")
 
     # stop and delete
