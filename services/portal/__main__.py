@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nano.model.errors import Cancelled
-from nano.service import ready, run, waiting
+from nano.service import now_ms, ready, run, waiting
 from nano.shelf import Shelf
 from nano.web import certificate
 from nano.web.server import bound, server
@@ -23,6 +23,8 @@ from services.portal.first_start import FirstStart
 from services.portal.log_files import LogFiles
 from services.portal.pages import BUILT, Pages
 from services.portal.passwords import Passwords
+from services.portal.session_file import SessionFile
+from services.portal.sessions import Sessions
 from services.portal.upstream import Upstream, read_credential
 from services.portal.visible import Owners
 
@@ -63,7 +65,14 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         feed = Feed(upstream, Owners(), time.monotonic)
         passwords = Passwords()
         up.callback(passwords.close)
-        portal = Portal(config, shelf, log, upstream, feed, passwords, first_start, time.monotonic)
+        sessions = Sessions()
+        session_file = SessionFile(data, sessions, time.monotonic, now_ms)
+        up.callback(session_file.close)
+        session_file.read()
+        portal = Portal(
+            *(config, shelf, log, upstream, feed, passwords, first_start),
+            *(sessions, session_file, time.monotonic),
+        )
         jobs = await up.enter_async_context(asyncio.TaskGroup())
         up.callback(jobs.create_task(feed.run(), name="feed").cancel)
         serving = server(App(portal, pages), tls)

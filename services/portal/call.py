@@ -20,6 +20,7 @@ from services.portal.first_start import FirstStart
 from services.portal.log_files import LogFiles
 from services.portal.passwords import Passwords
 from services.portal.room import Room
+from services.portal.session_file import SessionFile
 from services.portal.sessions import Session, Sessions
 from services.portal.throttle import Throttle
 from services.portal.upstream import Upstream
@@ -41,8 +42,9 @@ class Portal:
     feed: Feed
     passwords: Passwords
     first_start: FirstStart
+    sessions: Sessions
+    session_file: SessionFile
     monotonic_s: Callable[[], float]
-    sessions: Sessions = field(default_factory=Sessions)
     channels: Channels = field(default_factory=Channels)
     throttle: Throttle = field(default_factory=Throttle)
     lives: Room = field(default_factory=lambda: Room("live streams", 1000, 64))

@@ -83,7 +83,7 @@ def caller_of(portal: Portal, connection: HTTPConnection) -> Caller:
     session, by_cookie = shown
     who = portal.directory.who(session.user)
     if who is None:
-        portal.sessions.close(session.id)
+        portal.sessions.close(session.key)
         raise Untrusted(f"user {session.user} is in no group any more: ask whoever manages users")
     return Caller(session, who, address_of(connection, portal.config.trusted_proxies), by_cookie)
 

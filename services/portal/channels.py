@@ -54,6 +54,6 @@ class Channels:
             raise NotFound("there is no such monitor channel: each is good once, for 15 s; ask for a new one")
         if session is None and channel.by_cookie:
             raise Forbidden("this monitor channel belongs to a session that was not shown: log in")
-        if session is not None and session.id != channel.session.id:
+        if session is not None and session.key != channel.session.key:
             raise Forbidden("this monitor channel belongs to another session: ask for one of your own")
         return channel

@@ -129,13 +129,25 @@ def test_a_session_that_ended_leads_to_the_login_and_back_to_where_one_was(
     page.get_by_role("link", name="first", exact=True).click()
     expect(page.get_by_text(EN("instance.mac"))).to_be_visible()
     where = page.url
-    cloud.kill("portal")  # sessions are in its memory, as documented
+    assert admin.context.request.delete(f"{URL}api/v1/session/").ok  # it ends at the server
     expect(page.get_by_text(EN("login.ended"))).to_be_visible()
     admin.picture("ended")
     admin.log_in()
     expect(page.get_by_text(EN("instance.mac"))).to_be_visible()
     assert page.url == where
     assert admin.complaints == []
+
+
+def test_a_portal_that_dies_comes_back_and_nobody_is_logged_out(cloud: Cloud, admin: Person) -> None:
+    page = admin.page
+    page.get_by_role("link", name=EN("nav.instances")).first.click()
+    expect(page.get_by_role("link", name="first", exact=True)).to_be_visible()
+    expect(page.get_by_text(EN("link.live"), exact=True)).to_be_visible()
+    cloud.kill("portal")
+    expect(page.get_by_text(EN("banner.portalLost"))).to_be_visible()
+    expect(page.get_by_text(EN("banner.portalLost"))).to_be_hidden()
+    page.get_by_role("link", name="first", exact=True).click()
+    expect(page.get_by_text(EN("instance.mac"))).to_be_visible()
 
 
 def test_a_lost_gateway_is_said_while_it_is_lost(cloud: Cloud, admin: Person) -> None:

@@ -27,6 +27,8 @@ from services.portal.first_start import FILE, FirstStart
 from services.portal.log_files import LogFiles
 from services.portal.pages import Pages
 from services.portal.passwords import Passwords
+from services.portal.session_file import SessionFile
+from services.portal.sessions import Sessions
 from services.portal.upstream import Upstream
 from services.portal.visible import Owners
 from tests.support.zone import Zone
@@ -44,6 +46,9 @@ class Clock:
 
     def __call__(self) -> float:
         return time.monotonic() + self.added_s
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000 + int(self.added_s * 1000)
 
 
 @dataclass
@@ -149,7 +154,14 @@ async def portal(folder: Path, zone: Zone, config: Config | None = None) -> Asyn
         feed = Feed(upstream, Owners(), clock)
         passwords = Passwords()
         up.callback(passwords.close)
-        made = Portal(config or Config(), shelf, log, upstream, feed, passwords, first_start, clock)
+        sessions = Sessions()
+        session_file = SessionFile(data, sessions, clock, clock.now_ms)
+        up.callback(session_file.close)
+        session_file.read()
+        made = Portal(
+            *(config or Config(), shelf, log, upstream, feed, passwords, first_start),
+            *(sessions, session_file, clock),
+        )
         jobs = await up.enter_async_context(asyncio.TaskGroup())
         up.callback(jobs.create_task(feed.run()).cancel)
         pair = certificate.files(data / "tls", [], datetime.now(UTC))

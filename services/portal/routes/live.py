@@ -194,7 +194,7 @@ class _Stream:
     def _who(self) -> Who | None:
         """Who it is now; None when the session has ended, or the user is gone."""
         session = self._caller.session
-        if not self._portal.sessions.is_open(session.id, self._portal.monotonic_s()):
+        if not self._portal.sessions.is_open(session.key, self._portal.monotonic_s()):
             return None
         return self._portal.directory.who(session.user)
 

@@ -10,7 +10,7 @@ from fastapi import Response
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from nano.model.errors import Conflict, Forbidden, Internal, NanoError
+from nano.model.errors import Conflict, Forbidden, Internal, NanoError, Untrusted
 from nano.relay import relay
 from nano.web import envelope, websocket
 from nano.web.envelope import Answer
@@ -125,7 +125,8 @@ def _taken(call: Call[None]) -> Channel:
         raise
     session = shown[0] if shown is not None else None
     channel = portal.channels.take(call.params["id"], session, now_s)
-    portal.sessions.find(channel.session.id, now_s)
+    if not portal.sessions.is_open(channel.session.key, now_s):
+        raise Untrusted("this session has ended: log in again", field="Nano-Session")
     if not _allowed(portal, channel):
         raise Forbidden("this instance is not yours to look at any more", subject=channel.instance)
     return channel
@@ -150,7 +151,7 @@ async def _while_allowed(portal: Portal, channel: Channel) -> None:
     """Returns when the session has ended, or its user may not see the instance any more."""
 
     def is_over() -> bool:
-        is_open = portal.sessions.is_open(channel.session.id, portal.monotonic_s())
+        is_open = portal.sessions.is_open(channel.session.key, portal.monotonic_s())
         return not (is_open and _allowed(portal, channel))
 
     while not await portal.feed.bell.until(is_over, LOOK_S):

@@ -14,7 +14,7 @@ from services.portal.access import Menu
 from services.portal.call import Call, Route, menus
 from services.portal.callers import cookie, is_secret
 from services.portal.directory import Who
-from services.portal.sessions import LIFE_S, Session
+from services.portal.sessions import LIFE_S, Session, key_of
 from services.portal.throttle import login_keys
 
 _WRONG = "user or password is wrong"
@@ -64,11 +64,12 @@ async def log_in(call: Call[Login]) -> Answer:
     who = portal.directory.who(body.user)
     if who is None:
         raise Forbidden(f"user {body.user} is in no group yet: ask whoever manages users", field="user")
-    session = portal.sessions.open(body.user, call.address, call.now_s)
+    session_id, _ = portal.sessions.open(body.user, call.address, call.now_s)
+    await portal.session_file.write()
     await portal.log.write(f"{who.group}.{who.user}({call.address}) : logged in")
     return envelope.success(
-        SessionResult(session.id, who.group, int(LIFE_S), _menu(who) or None, call.address),
-        headers=_cookie(call, session.id),
+        SessionResult(session_id, who.group, int(LIFE_S), _menu(who) or None, call.address),
+        headers=_cookie(call, session_id),
     )
 
 
@@ -82,12 +83,14 @@ async def mine(call: Call[None]) -> Answer:
 async def keep(call: Call[None]) -> Answer:
     """The only call that extends a session."""
     call.portal.sessions.extend(_own(call), call.now_s)
+    await call.portal.session_file.write()
     return envelope.success()
 
 
 async def log_out(call: Call[None]) -> Answer:
     session = _own(call)
-    call.portal.sessions.close(session.id)
+    call.portal.sessions.close(session.key)
+    await call.portal.session_file.write()
     await call.portal.log.write(f"{call.by.named} : logged out")
     return envelope.success(headers=_cookie(call, ""))
 
@@ -101,7 +104,7 @@ def _own(call: Call[None]) -> Session:
     """The caller's session; where the path names one it must be that one."""
     named = call.params.get("session", "")
     session = call.by.session
-    if named and named != session.id:
+    if named and key_of(named) != session.key:
         raise NotFound(
             "the session in the path is not the one that was shown", field="session", subject=named[:36]
         )

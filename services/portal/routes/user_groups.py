@@ -79,6 +79,7 @@ async def remove_member(call: Call[None]) -> Answer:
     changes = call.portal.directory.remove_member(call.params["group"], call.params["user"])
     answer = await committed(call, changes)
     call.portal.sessions.close_user(call.params["user"])
+    await call.portal.session_file.write()
     return answer
 
 

@@ -74,6 +74,7 @@ async def delete(call: Call[None]) -> Answer:
     """Their sessions end with them."""
     answer = await committed(call, call.portal.directory.delete_user(call.params["user"]))
     call.portal.sessions.close_user(call.params["user"])
+    await call.portal.session_file.write()
     return answer
 
 
@@ -94,9 +95,11 @@ async def change_password(call: Call[PasswordChange]) -> Answer:
     secret = await portal.passwords.secret(body.new)
     if portal.directory.user(wanted).secret != user.secret:
         raise Conflict(f"the password of user {wanted} was changed meanwhile: log in anew", field="user")
-    answer = await committed(call, portal.directory.change_secret(wanted, secret))
-    portal.sessions.close_user(wanted, but=call.by.session.id)
-    return answer
+    revision = portal.shelf.commit(*portal.directory.change_secret(wanted, secret))
+    portal.sessions.close_user(wanted, but=call.by.session.key)
+    await portal.session_file.write()  # first: no session of the old password outlives a kill right here
+    await portal.shelf.durable(revision)
+    return envelope.success()
 
 
 async def committed(call: Call[Any], changes: Changes) -> Answer:

@@ -52,9 +52,7 @@ def test_no_two_rows_are_the_same() -> None:
 
 def test_what_changes_something_is_in_the_operation_log() -> None:
     """But for what a session does with itself, a search, and what the handler logs in its own words."""
-    silent = {
-        (route.method, route.path) for route in ROUTES if route.method != "GET" and route.said is None
-    }
+    silent = {(route.method, route.path) for route in ROUTES if route.method != "GET" and route.said is None}
     assert silent == {
         ("POST", "/system/"),
         ("POST", "/sessions/"),
