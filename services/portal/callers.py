@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
+import structlog
 from starlette.requests import HTTPConnection
 
 from nano.model.errors import Forbidden, Untrusted
@@ -13,6 +14,9 @@ from services.portal.sessions import Session
 HEADER = "nano-session"
 _COOKIE = "nano-session"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+_log = structlog.get_logger("nano.portal")
 
 
 def is_secret(connection: HTTPConnection, proxies: Collection[str]) -> bool:
@@ -105,6 +109,8 @@ def check_site(connection: HTTPConnection, method: str, origins: Collection[str]
     else:
         is_ours = not origin or _host_of(origin) == connection.headers.get("host", "")
     if not is_ours:
+        host = connection.headers.get("host", "")
+        _log.warning("request.other_site", origin=origin, host=host, site=site)
         raise Forbidden(
             f"this was sent by a page of another site ({origin or site}): use the portal's own pages, "
             "or name their address in `origins` of the portal's configuration",

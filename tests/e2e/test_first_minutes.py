@@ -114,9 +114,9 @@ def test_from_the_first_start_to_a_guest_that_one_types_into_and_back(cloud: Clo
     assert canvas.screenshot() != before
     page.keyboard.press("Enter")
     until_screen_shows(cloud, instance, "# ")
-    page.keyboard.type("echo nano-$((40 + 2))")
+    page.keyboard.type("wc -c /etc/hostname")
     page.keyboard.press("Enter")
-    until_screen_shows(cloud, instance, "nano-42")
+    until_screen_shows(cloud, instance, "11 /etc/hostname")
     admin.picture("console")
 
     # stop and delete
