@@ -7,6 +7,7 @@ prints goes to `log/<name>.log`; that it serves it says by sd_notify(3), to a so
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -92,7 +93,8 @@ class Processes:
         failures = 0
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
-            started = loop.time()
+            started, log = loop.time(), self._log(program.name)
+            said_before = log.stat().st_size if log.exists() else 0
             status = await self._run(program)
             self._event(program.name).clear()
             if self._stopping.is_set():
@@ -100,7 +102,10 @@ class Processes:
             self.deaths += 1
             failures = 1 if loop.time() - started > _CALM_S else failures + 1
             delay_s = restart_delay_s(failures)
-            self.say(f"{program.name} {_how_it_ended(status)}: starting it again in {delay_s:g} s")
+            self.say(
+                f"{program.name} {_how_it_ended(status)}{last_words(log, said_before)}: "
+                f"starting it again in {delay_s:g} s"
+            )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay_s)
 
@@ -198,6 +203,23 @@ def rotate(log: Path, limit_bytes: int = LOG_BYTES) -> None:
 
 def _last_lines(log: Path, count: int = 12) -> list[str]:
     return log.read_text(errors="replace").splitlines()[-count:] if log.exists() else []
+
+
+def last_words(log: Path, since_bytes: int) -> str:
+    """The last line behind that place, in brackets; of a line of JSON what it calls the error, else
+    nothing."""
+    with log.open("rb") as file:
+        file.seek(since_bytes)
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    if not lines:
+        return ""
+    with contextlib.suppress(ValueError):
+        document = json.loads(lines[-1])
+        return f" ({document['error']})" if isinstance(document, dict) and "error" in document else ""
+    return f" ({lines[-1][:_WORDS]})"
+
+
+_WORDS = 200
 
 
 def _how_it_ended(status: int) -> str:

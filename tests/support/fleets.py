@@ -1,5 +1,6 @@
 """`nano.fleet` as `./dev` runs it, for tests that want the real processes."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -39,7 +40,12 @@ def up_until_told(
             assert line, f"up ended with {up.wait()}: {said}"
             said += line
             hear(line)
-        yield up, said
+        try:
+            yield up, said
+        finally:
+            if up.poll() is None:  # the test failed: else it has ended the fleet itself
+                up.send_signal(signal.SIGINT)
+                up.communicate()
 
 
 def rest_of(up: "subprocess.Popen[str]") -> str:

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from nano.fleet import processes as subject
-from nano.fleet.processes import Processes, Program, holder, only_one, processes_of, restart_delay_s, rotate
+from nano.fleet.processes import (
+    Processes,
+    Program,
+    holder,
+    last_words,
+    only_one,
+    processes_of,
+    restart_delay_s,
+    rotate,
+)
 from nano.model.errors import Busy, TimedOut
 
 SAYS_READY = """
@@ -66,6 +75,23 @@ async def test_a_program_that_dies_is_started_again_and_that_is_said(tmp_path: P
         await fleet.wait_ready("one", limit_s=20)
         assert pid(tmp_path, "one") != first
     assert said == ["one was killed by SIGKILL: starting it again in 0.5 s"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"event": "service.failed", "error": "TCP 5870 is taken"}', " (TCP 5870 is taken)"),
+        ('{"event": "service.stopped"}', ""),
+        ("libvirtd: no such file", " (libvirtd: no such file)"),
+        ("[1, 2]", ""),
+        ("", ""),
+    ],
+)
+def test_the_last_words_of_this_life_say_why(tmp_path: Path, line: str, words: str) -> None:
+    log = tmp_path / "one.log"
+    earlier = '{"error": "of another life"}\n'
+    log.write_text(earlier + line + "\n")
+    assert last_words(log, len(earlier)) == words
 
 
 async def test_who_ignores_the_request_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
