@@ -102,10 +102,8 @@ class Processes:
             self.deaths += 1
             failures = 1 if loop.time() - started > _CALM_S else failures + 1
             delay_s = restart_delay_s(failures)
-            self.say(
-                f"{program.name} {_how_it_ended(status)}{last_words(log, said_before)}: "
-                f"starting it again in {delay_s:g} s"
-            )
+            words = last_words(log, said_before) if status > 0 else ""  # who was killed said nothing of it
+            self.say(f"{program.name} {_how_it_ended(status)}{words}: starting it again in {delay_s:g} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay_s)
 
