@@ -5,7 +5,9 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -172,6 +174,86 @@ def test_a_console_that_breaks_comes_back_by_itself(cloud: Cloud, admin: Person)
     expect(page.get_by_text(EN("console.is.connected"), exact=True)).to_be_visible(timeout=90_000)
 
 
+# ------------------------------------------------------------------ two tabs
+
+
+def test_tabs_come_and_go_together(cloud: Cloud, admin: Person) -> None:
+    page, other = admin.page, admin.context.new_page()
+    other.goto(URL)
+    expect(other.get_by_role("heading", name="Overview")).to_be_visible()
+    page.get_by_role("button", name=EN("user.menu", user="admin")).click()
+    page.get_by_role("menuitem", name=EN("user.logOut")).click()
+    expect(other.get_by_text(EN("login.loggedOut"))).to_be_visible()
+    admin.log_in()
+    expect(other.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+def test_a_session_of_another_tab_carries_on_unseen(cloud: Cloud, admin: Person) -> None:
+    page = admin.page
+    expect(page.get_by_text(EN("link.live"), exact=True)).to_be_visible()
+    old = admin.context.cookies()[0]["value"]
+    page.evaluate(
+        """() => {
+            window.shown = [];
+            const look = () => window.shown.push(document.querySelector('.zone')?.innerText ?? 'door');
+            const all = { subtree: true, childList: true, characterData: true };
+            new MutationObserver(look).observe(document.body, all);
+        }"""
+    )
+    again = {"user": "admin", "password": PASSWORD}
+    assert admin.context.request.post(f"{URL}api/v1/sessions/", data=again).ok
+    ended = Request(f"{URL}api/v1/session/", method="DELETE", headers={"Nano-Session": old})
+    with page.expect_websocket(lambda socket: socket.url.endswith("/live/")), urlopen(ended) as answer:
+        assert answer.status == HTTPStatus.OK
+    page.get_by_role("link", name=EN("nav.instances")).first.click()
+    expect(page.get_by_role("link", name="first", exact=True)).to_be_visible()
+    assert [text for text in page.evaluate("window.shown") if EN("link.live") not in text] == []
+
+
+def test_a_door_goes_in_when_it_is_looked_at_and_there_is_a_session(cloud: Cloud, admin: Person) -> None:
+    page = admin.page
+    assert admin.context.request.delete(f"{URL}api/v1/session/").ok
+    expect(page.get_by_text(EN("login.ended"))).to_be_visible()
+    again = {"user": "admin", "password": PASSWORD}
+    assert admin.context.request.post(f"{URL}api/v1/sessions/", data=again).ok
+    page.evaluate("window.dispatchEvent(new Event('focus'))")
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+# ------------------------------------------------------------------ who may less
+
+
+def test_who_may_see_instances_only_is_led_to_them(cloud: Cloud, admin: Person) -> None:
+    api = f"{URL}api/v1"
+    request = admin.context.request
+    assert request.post(f"{api}/roles/tenant", data={"menu": ["instance"]}).ok
+    assert request.post(f"{api}/user_groups/tenants", data={"display": "", "role": ["tenant"]}).ok
+    assert request.post(f"{api}/users/bob", data={"password": PASSWORD}).ok
+    with person(cloud.browser) as bob:
+        bob.page.goto(URL)
+        bob.log_in("bob")
+        expect(bob.page.get_by_text("User bob is in no group yet")).to_be_visible()
+        assert request.post(f"{api}/user_groups/tenants/members/bob").ok
+        bob.log_in("bob")
+        expect(bob.page.get_by_role("heading", name=EN("nav.instances"))).to_be_visible()
+        expect(bob.page.get_by_text(EN("next.noInstance"))).to_be_visible()
+        expect(bob.page.get_by_role("link", name=EN("nav.overview"), exact=True)).to_be_hidden()
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_nothing_on_the_overview_is_cut(cloud: Cloud, admin: Person, language: str) -> None:
+    page = admin.page
+    page.evaluate("language => localStorage.setItem('nano.language', language)", language)
+    page.reload()
+    expect(page.get_by_role("table", name=Words(language)("overview.cells"))).to_be_visible()
+    for width in range(1024, 1921, 64):
+        page.set_viewport_size({"width": width, "height": 900})
+        cut = page.eval_on_selector_all(
+            ".panel", "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+        )
+        assert (width, cut) == (width, [])
+
+
 # ------------------------------------------------------------------ what one does
 
 
@@ -213,6 +295,40 @@ def test_text_is_pasted_into_a_console_key_by_key(cloud: Cloud, admin: Person) -
     dialog.get_by_role("button", name=EN("paste.type_other", count=15)).click()
     expect(dialog).to_be_hidden()
     assert wait_until(lambda: canvas.screenshot() != before, 10)
+    expect(canvas).to_be_focused()
+
+
+def test_the_keyboard_comes_back_into_the_screen(cloud: Cloud, admin: Person) -> None:
+    page = admin.page
+    admin.open_console("first")
+    canvas = page.locator("canvas").first
+    expect(canvas).to_be_focused()
+    for is_chosen in (True, False):
+        page.get_by_role("button", name=EN("console.keys"), exact=True).click()
+        expect(page.get_by_role("menu")).to_be_visible()
+        if is_chosen:
+            page.get_by_role("menuitem", name="Ctrl+C").click()
+        else:
+            page.keyboard.press("Escape")
+        expect(canvas).to_be_focused()
+    for name in ("1:1", EN("console.fit"), EN("console.full"), EN("console.leaveFull")):
+        page.get_by_role("button", name=name, exact=True).click()
+        expect(canvas).to_be_focused()
+    for name in (EN("console.paste"), EN("verb.stop")):
+        page.get_by_role("button", name=name, exact=True).click()
+        expect(canvas).not_to_be_focused()
+        page.keyboard.press("Escape")
+        expect(canvas).to_be_focused()
+    # By the keyboard alone one is taken back to where one was, unless something was typed.
+    page.keyboard.press("Control+Alt+Shift")
+    expect(page.get_by_role("button", name=EN("console.keys"), exact=True)).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_label(EN("paste.text"), exact=True).fill("x")
+    page.keyboard.press("Control+Enter")
+    expect(canvas).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_hidden()
 
 
 def test_the_portal_works_below_a_path(cloud: Cloud) -> None:

@@ -45,12 +45,12 @@ export interface Answer<T> {
   task: string;
 }
 
-type Ended = () => void;
-let onSessionEnded: Ended = () => undefined;
+type Doubted = () => Promise<boolean>;
+let onSessionDoubted: Doubted = async () => false;
 
-/** Who is told when an answer says that there is no session any more. */
-export function whenSessionEnds(listener: Ended): void {
-  onSessionEnded = listener;
+/** Who is asked when an answer says that there is no session: whether there is one after all (of another tab). */
+export function whenSessionIsDoubted(listener: Doubted): void {
+  onSessionDoubted = listener;
 }
 
 export interface Ask {
@@ -66,6 +66,16 @@ export interface Ask {
 type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 
 export async function call<T>(method: Method, path: string, ask: Ask = {}): Promise<Answer<T>> {
+  try {
+    return await callOnce<T>(method, path, ask);
+  } catch (error) {
+    // Who was not let in has done nothing, so that it may be asked again with the cookie of now.
+    if (!isProblem(error) || error.status !== 401 || ask.isOpen || !(await onSessionDoubted())) throw error;
+    return callOnce<T>(method, path, ask);
+  }
+}
+
+async function callOnce<T>(method: Method, path: string, ask: Ask): Promise<Answer<T>> {
   const url = new URL(path, API);
   for (const [name, value] of Object.entries(ask.query ?? {})) url.searchParams.set(name, String(value));
   const headers: Record<string, string> = { Accept: 'application/problem+json' };
@@ -84,11 +94,7 @@ export async function call<T>(method: Method, path: string, ask: Ask = {}): Prom
   }
   const text = await response.text();
   const document = parsed(text);
-  if (!response.ok) {
-    const problem = problemOf(response, document);
-    if (problem.status === 401 && !ask.isOpen) onSessionEnded();
-    throw problem;
-  }
+  if (!response.ok) throw problemOf(response, document);
   const data = (document as { data?: T } | null)?.data as T;
   return { data, status: response.status, task: response.headers.get('Nano-Task') ?? '' };
 }
@@ -106,7 +112,8 @@ function problemOf(response: Response, document: unknown): Problem {
   const wait = Number(response.headers.get('Retry-After') ?? 0);
   return new Problem(
     response.status,
-    body.code ?? (response.status >= 502 && response.status <= 504 ? 'unreachable' : 'error'),
+    // A proxy in front of the portal answers in its place when it does not reach it.
+    body.code ?? (response.status >= 502 && response.status <= 504 ? 'offline' : 'error'),
     body.detail ?? `${response.status} ${response.statusText}`.trim(),
     body.field ?? '',
     body.subject ?? '',

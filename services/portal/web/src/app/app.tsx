@@ -1,10 +1,10 @@
 // Which of the four doors is open: first start, login, the pages, or none.
 
 import { CSPProvider } from '@base-ui/react/csp-provider';
-import { QueryClientProvider, useQueryClient } from '@tanstack/react-query';
+import { QueryClientProvider } from '@tanstack/react-query';
 import { lazy, Suspense, useCallback, useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { isProblem, type Problem, whenSessionEnds } from '../api/http';
+import { isProblem, type Problem, whenSessionIsDoubted } from '../api/http';
 import { readSession } from '../api/session';
 import { Button } from '../kit/button';
 import { Notice } from '../kit/words';
@@ -14,12 +14,23 @@ import { FirstStart } from '../pages/first-start';
 import { Login } from '../pages/login';
 import { Boundary } from './boundary';
 import { useSaid } from './errors';
+import { followTabs, look, lookWhenSeen, tellTabs } from './presence';
 import { KEYS, newQueryClient, useSystem } from './queries';
-import { sessionEnded, who } from './who';
+import { known, who } from './who';
 
 const Shell = lazy(() => import('../pages/shell'));
 
 const queries = newQueryClient();
+
+// What one person has seen is not kept for the next. Before anything is drawn for that one.
+let last = '';
+who.subscribe(() => {
+  const here = who.get();
+  const user = here.is === 'somebody' ? here.session.user : '';
+  if (user === last) return;
+  last = user;
+  queries.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== KEYS.system[0] });
+});
 
 export function App() {
   return (
@@ -35,7 +46,6 @@ export function App() {
 
 function Gate() {
   const system = useSystem();
-  const client = useQueryClient();
   const here = useStore(who);
   const [problem, setProblem] = useState<Problem | null>(null);
   const isReady = system.data?.ready;
@@ -43,22 +53,37 @@ function Gate() {
   const enter = useCallback(async () => {
     setProblem(null);
     try {
-      who.set({ is: 'somebody', session: await readSession() });
+      who.set(known(who.get(), { is: 'session', session: await readSession() }));
     } catch (error) {
-      if (isProblem(error) && error.status === 401) who.set({ is: 'nobody', why: 'new' });
+      if (isProblem(error) && error.status === 401) who.set(known({ is: 'unknown' }, { is: 'none' }));
       else if (isProblem(error)) setProblem(error);
       else throw error;
     }
   }, []);
+  const enterFromDoor = useCallback(async () => {
+    await enter();
+    if (who.get().is === 'somebody') tellTabs('in');
+  }, [enter]);
 
-  useEffect(() => whenSessionEnds(sessionEnded), []);
+  useEffect(() => whenSessionIsDoubted(async () => (await look()).is === 'session'), []);
   // Asked at once, beside `system/`: most often somebody is here already.
   useEffect(() => void enter(), [enter]);
-  // What one person has seen is not kept for the next.
-  useEffect(() => {
-    if (here.is === 'nobody')
-      client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== KEYS.system[0] });
-  }, [here.is, client]);
+  useEffect(
+    () =>
+      followTabs((news) => {
+        if (news === 'in') {
+          void look();
+          // It may have been the first start.
+          void queries.invalidateQueries({ queryKey: KEYS.system });
+        } else if (who.get().is === 'somebody') {
+          who.set({ is: 'nobody', why: 'loggedOut' });
+        }
+      }),
+    [],
+  );
+  // Who logged out is not let in again by a glance, not even when the portal was not reached to be told so.
+  const isLooking = here.is === 'nobody' && here.why !== 'loggedOut';
+  useEffect(() => (isLooking ? lookWhenSeen() : undefined), [isLooking]);
 
   const failed = problem ?? (isProblem(system.error) ? system.error : null);
   if (failed) {
@@ -75,7 +100,7 @@ function Gate() {
   if (here.is === 'somebody') {
     return (
       <Suspense fallback={null}>
-        <Shell session={here.session} />
+        <Shell key={here.session.user} session={here.session} />
       </Suspense>
     );
   }
@@ -86,12 +111,12 @@ function Gate() {
         isCodeRequired={system.data?.code_required ?? true}
         onDone={async () => {
           await system.refetch();
-          await enter();
+          await enterFromDoor();
         }}
       />
     );
   }
-  return <Login why={here.why} onDone={enter} />;
+  return <Login why={here.why} onDone={enterFromDoor} />;
 }
 
 function Unreached({ problem, onRetry }: { problem: Problem; onRetry: () => void }) {

@@ -1,7 +1,7 @@
 // A refusal in the reader's language: what kind it is, and the server's own words where they say more.
 
 import { useTranslation } from 'react-i18next';
-import { isProblem, type Problem } from '../api/http';
+import type { Problem } from '../api/http';
 import type { Fault } from '../api/tasks';
 import { locale } from '../i18n';
 import { size } from '../i18n/format';
@@ -52,7 +52,7 @@ export function useSaid(): (error: Problem | Fault | Error) => Said {
   return (error) => {
     const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
     const detail = humanised(error.message, locale());
-    const isOurs = isProblem(error) && error.status === 0;
+    const isOurs = code === 'offline';
     const kind = isKnown(code) ? t(`error.${code}`) : t('error.other');
     if (isOurs || detail === '') return { text: kind, detail: '' };
     if (i18n.language === 'en') return { text: sentence(detail), detail: '' };
@@ -60,6 +60,7 @@ export function useSaid(): (error: Problem | Fault | Error) => Said {
   };
 }
 
-function sentence(text: string): string {
+/** The server's words begin small, since they stand behind a colon in logs. */
+export function sentence(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

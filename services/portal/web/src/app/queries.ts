@@ -11,6 +11,8 @@ import { listTasks, listTasksOf } from '../api/tasks';
 import { listTemplates } from '../api/templates';
 import { readZone } from '../api/zone';
 import { useLive } from './live-context';
+import { opens } from './menus';
+import { useSession } from './who';
 
 export const TASKS_KEPT = 100;
 const TASKS_OF_ONE = 20;
@@ -76,11 +78,13 @@ export function useGuest(id: string) {
 const NAMES = 500;
 
 /** Tasks name instances by id only: their names are read once, and learnt from events afterwards. */
-export function useNames(isOperator: boolean): void {
+export function useNames(): void {
   const live = useLive();
+  const session = useSession();
   const found = useQuery({
     queryKey: KEYS.names,
-    queryFn: () => searchGuests({ keyword: '', all: isOperator, limit: NAMES, offset: 0 }),
+    queryFn: () => searchGuests({ keyword: '', all: session.operator, limit: NAMES, offset: 0 }),
+    enabled: opens(session, 'instances'),
   });
   const { data } = found;
   useEffect(() => {
@@ -90,7 +94,8 @@ export function useNames(isOperator: boolean): void {
 
 /** The newest tasks of the zone that the session may see; events keep them true. */
 export function useTasks() {
-  return useQuery({ queryKey: KEYS.tasks, queryFn: () => listTasks(TASKS_KEPT) });
+  const enabled = opens(useSession(), 'tasks');
+  return useQuery({ queryKey: KEYS.tasks, queryFn: () => listTasks(TASKS_KEPT), enabled });
 }
 
 /** Older tasks of one instance than `useTasks` may hold. */
@@ -99,11 +104,11 @@ export function useTasksOf(subject: string) {
 }
 
 export function useZone() {
-  return useQuery({ queryKey: KEYS.zone, queryFn: readZone });
+  return useQuery({ queryKey: KEYS.zone, queryFn: readZone, enabled: opens(useSession(), 'usage') });
 }
 
 export function useCells() {
-  return useQuery({ queryKey: KEYS.cells, queryFn: listCells });
+  return useQuery({ queryKey: KEYS.cells, queryFn: listCells, enabled: opens(useSession(), 'cells') });
 }
 
 export function usePools() {
@@ -111,7 +116,8 @@ export function usePools() {
 }
 
 export function useImages(group: string) {
-  return useQuery({ queryKey: [...KEYS.images, group], queryFn: () => listImages(group) });
+  const enabled = opens(useSession(), 'images');
+  return useQuery({ queryKey: [...KEYS.images, group], queryFn: () => listImages(group), enabled });
 }
 
 export function useTemplates() {

@@ -8,11 +8,21 @@ export type Why = 'new' | 'ended' | 'loggedOut';
 
 export type Who = { is: 'unknown' } | { is: 'nobody'; why: Why } | { is: 'somebody'; session: Session };
 
+/** What the portal says of the cookie that it is shown: whose it is, nobody's, or nothing at all. */
+export type Found = { is: 'session'; session: Session } | { is: 'none' } | { is: 'unsaid' };
+
 export const who = new Store<Who>({ is: 'unknown' });
 
-/** The session is over, whoever noticed it. Where we are stays in the address, for the way back. */
-export function sessionEnded(): void {
-  if (who.get().is === 'somebody') who.set({ is: 'nobody', why: 'ended' });
+/** Who is here once the portal has said so; the same object where nothing changed, so that nothing is drawn anew. */
+export function known(before: Who, found: Found): Who {
+  if (found.is === 'unsaid') return before;
+  if (found.is === 'session') {
+    const isSame =
+      before.is === 'somebody' && JSON.stringify(before.session) === JSON.stringify(found.session);
+    return isSame ? before : { is: 'somebody', session: found.session };
+  }
+  if (before.is === 'somebody') return { is: 'nobody', why: 'ended' };
+  return before.is === 'unknown' ? { is: 'nobody', why: 'new' } : before;
 }
 
 export const SessionContext = createContext<Session | null>(null);

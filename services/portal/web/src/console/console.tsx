@@ -1,11 +1,12 @@
 // The screen of an instance, and what one needs beside it.
 
-import { ClipboardPaste, Keyboard, Maximize, Minimize, RefreshCw } from 'lucide-react';
+import { ClipboardPaste, Keyboard, Maximize, Minimize } from 'lucide-react';
 import { useCallback, useEffect, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { type Guest, shortName } from '../api/guests';
 import type { Task } from '../api/tasks';
 import { perform } from '../app/actions';
+import { sentence } from '../app/errors';
 import { may, stateOf } from '../app/guest-state';
 import { Button, IconButton } from '../kit/button';
 import { Segments } from '../kit/choice';
@@ -46,6 +47,8 @@ export default function Console({ guest, task }: { guest: Guest; task: Task | un
     keysButton.current?.focus();
   }, [send, blur]);
   useReleaseKeys(target, release);
+  useKeptKeyboard(target);
+  const hasSent = useRef(false);
 
   useEffect(() => {
     // Not out of somebody's hands: a screen that comes back must not swallow what is being typed elsewhere.
@@ -59,11 +62,6 @@ export default function Console({ guest, task }: { guest: Guest; task: Task | un
         <ScreenState screen={screen} />
         <span className="console-keyboard">{hasKeyboard && isConnected ? t('console.hasKeyboard') : ''}</span>
         <span className="console-tools">
-          {(screen.is === 'waiting' || screen.is === 'refused') && (
-            <Button size="small" icon={<RefreshCw size={14} aria-hidden />} onClick={reconnect}>
-              {t('console.reconnect')}
-            </Button>
-          )}
           <Segments
             label={t('console.scaling')}
             value={scaling}
@@ -79,9 +77,20 @@ export default function Console({ guest, task }: { guest: Guest; task: Task | un
                 {t('console.keys')}
               </Button>
             }
+            finalFocus={() => {
+              const next = hasSent.current ? target.current : null;
+              hasSent.current = false;
+              return next;
+            }}
           >
             {COMBINATIONS.flatMap(({ name: keys, keys: held }) => [
-              <MenuItem key={keys} onChoose={() => send(combination(held))}>
+              <MenuItem
+                key={keys}
+                onChoose={() => {
+                  send(combination(held));
+                  hasSent.current = true;
+                }}
+              >
                 {keys}
               </MenuItem>,
               ...(LINES_AFTER.has(keys) ? [<MenuLine key={`${keys} line`} />] : []),
@@ -125,14 +134,13 @@ export default function Console({ guest, task }: { guest: Guest; task: Task | un
       <p className="console-help" id="console-help">
         {t('console.help')}
       </p>
-      <Paste isOpen={isPasting} isConnected={isConnected} onClose={closePaste} send={send} />
+      <Paste isOpen={isPasting} isConnected={isConnected} onClose={closePaste} send={send} screen={target} />
     </div>
   );
 }
 
 function ScreenState({ screen }: { screen: Screen }) {
   const { t } = useTranslation();
-  const words = useScreenWords();
   const looks = {
     off: ['off', 'ring'],
     connecting: ['busy', 'turning'],
@@ -146,20 +154,8 @@ function ScreenState({ screen }: { screen: Screen }) {
       <State tone={tone} shape={shape}>
         {t(`console.is.${screen.is}`)}
       </State>
-      {(screen.is === 'waiting' || screen.is === 'refused') && (
-        <span className="console-why">{words(screen)}</span>
-      )}
     </span>
   );
-}
-
-function useScreenWords(): (screen: Screen) => string {
-  const { t } = useTranslation();
-  return (screen) => {
-    if (screen.is !== 'waiting' && screen.is !== 'refused') return '';
-    const { word, detail } = screen.reason;
-    return detail ? `${t(`console.why.${word}`)} ${detail}` : t(`console.why.${word}`);
-  };
 }
 
 /** In front of a dark screen: why it is dark, and the way out. */
@@ -175,15 +171,18 @@ function Curtain({
   onReconnect: () => void;
 }) {
   const { t } = useTranslation();
-  const words = useScreenWords();
   const name = shortName(guest);
   const state = stateOf(guest, task);
-  if (screen.is === 'connecting') return <div className="curtain">{t('console.is.connecting')}</div>;
-  if (screen.is === 'waiting' || screen.is === 'refused') {
+  const reason = 'reason' in screen ? screen.reason : undefined;
+  if (screen.is === 'connecting' && !reason) {
+    return <div className="curtain">{t('console.is.connecting')}</div>;
+  }
+  if (reason) {
     return (
       <div className="curtain">
-        <p>{words(screen)}</p>
-        {screen.is === 'waiting' && <p className="hint">{t('console.byItself')}</p>}
+        <p>{t(`console.why.${reason.word}`)}</p>
+        {reason.detail && <p lang="en">{sentence(reason.detail)}</p>}
+        {screen.is !== 'refused' && <p className="hint">{t('console.byItself')}</p>}
         <Button kind="primary" onClick={onReconnect}>
           {t('console.reconnect')}
         </Button>
@@ -231,6 +230,21 @@ function useReleaseKeys(target: React.RefObject<HTMLElement | null>, release: ()
       place.removeEventListener('keyup', onUp, true);
     };
   }, [target, release]);
+}
+
+/** What belongs to the page about the instance, and does not lead away from its screen. */
+const BESIDE = '.page-instance button:not([role="tab"])';
+
+/** A press on a button beside the screen leaves the keyboard in it, so that what is typed next is for the guest. */
+function useKeptKeyboard(target: React.RefObject<HTMLElement | null>): void {
+  useEffect(() => {
+    const onPress = (event: MouseEvent): void => {
+      const isBeside = event.target instanceof Element && event.target.closest(BESIDE) !== null;
+      if (isBeside && target.current?.contains(document.activeElement)) event.preventDefault();
+    };
+    document.addEventListener('mousedown', onPress);
+    return () => document.removeEventListener('mousedown', onPress);
+  }, [target]);
 }
 
 /** Some browsers can be asked to leave Esc, Alt+Tab and the like to the guest while the page has the whole screen. */

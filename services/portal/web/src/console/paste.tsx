@@ -1,6 +1,6 @@
 // Text for the guest, typed key by key: a screen has no clipboard.
 
-import { useEffect, useRef, useState } from 'react';
+import { type RefObject, useEffect, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Button } from '../kit/button';
 import { Select } from '../kit/choice';
@@ -28,16 +28,20 @@ export function Paste({
   isConnected,
   onClose,
   send,
+  screen,
 }: {
   isOpen: boolean;
   isConnected: boolean;
   onClose: () => void;
   send: (events: readonly KeyEvent[]) => void;
+  /** Has the keyboard after something was typed into it. */
+  screen: RefObject<HTMLElement | null>;
 }) {
   const { t } = useTranslation();
   const [text, setText] = useState('');
   const [pace, setPace] = useState<Pace>('normal');
   const [typing, setTyping] = useState<{ strokes: Stroke[]; next: number } | null>(null);
+  const hasTyped = useRef(false);
   const area = useRef<HTMLTextAreaElement>(null);
   const { strokes, untypable } = typingOf(text);
 
@@ -54,6 +58,7 @@ export function Paste({
     }
     const timer = setTimeout(() => {
       send(eventsOf(stroke));
+      hasTyped.current = true;
       setTyping({ ...typing, next: typing.next + 1 });
     }, PACES[pace]);
     return () => clearTimeout(timer);
@@ -74,6 +79,11 @@ export function Paste({
       title={t('paste.title')}
       onSubmit={start}
       initialFocus={area}
+      finalFocus={() => {
+        const next = hasTyped.current ? screen.current : null;
+        hasTyped.current = false;
+        return next;
+      }}
       foot={
         typing ? (
           <>

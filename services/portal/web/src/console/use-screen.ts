@@ -50,7 +50,7 @@ export function useScreen(
       } catch (error) {
         if (signal.aborted) return;
         if (!isProblem(error)) throw error;
-        happen({ what: 'refused', status: error.status, detail: error.message });
+        happen({ what: 'refused', problem: error });
       }
     }
 

@@ -3,10 +3,13 @@ import { X } from 'lucide-react';
 import { type FormEvent, type ReactNode, type RefObject, useRef } from 'react';
 import { useTranslation } from 'react-i18next';
 import { IconButton } from './button';
+import { screenWithKeyboard } from './keyboard';
 
 /** Where the keyboard was: behind a menu, that is the button which opened it. */
 function opener(): HTMLElement | null {
   const active = document.activeElement;
+  const screen = screenWithKeyboard();
+  if (screen) return screen;
   const menu = active?.closest('[role="menu"]');
   const trigger = menu && document.getElementById(menu.getAttribute('aria-labelledby') ?? '');
   return trigger ?? (active instanceof HTMLElement && active !== document.body ? active : null);
@@ -23,6 +26,7 @@ export function Dialog({
   isWide = false,
   isAlert = false,
   initialFocus,
+  finalFocus,
 }: {
   isOpen: boolean;
   onClose: () => void;
@@ -34,6 +38,8 @@ export function Dialog({
   /** It asks for a decision: assistive technology reads it out whole. */
   isAlert?: boolean;
   initialFocus?: RefObject<HTMLElement | null>;
+  /** Where the keyboard goes from here; null: back to where it was. */
+  finalFocus?: () => HTMLElement | null;
 }) {
   const { t } = useTranslation();
   const wasOpen = useRef(false);
@@ -64,7 +70,8 @@ export function Dialog({
           {...(isAlert && { role: 'alertdialog' })}
           {...(initialFocus && { initialFocus })}
           finalFocus={() => {
-            if (before.current?.isConnected) return before.current;
+            const next = finalFocus?.() ?? before.current;
+            if (next?.isConnected) return next;
             // Not its first button, which one might press by a slip.
             requestAnimationFrame(() => document.getElementById('main')?.focus());
             return false;

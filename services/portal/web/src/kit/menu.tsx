@@ -1,25 +1,36 @@
 import { Menu as Base } from '@base-ui/react/menu';
 import { Check } from 'lucide-react';
-import type { ReactElement, ReactNode } from 'react';
+import { type ReactElement, type ReactNode, useRef } from 'react';
 import { useTranslation } from 'react-i18next';
+import { screenWithKeyboard } from './keyboard';
 
 /** A button that opens a list of things to do. */
 export function Menu({
   trigger,
   children,
   align = 'end',
+  finalFocus,
 }: {
   trigger: ReactElement<Record<string, unknown>>;
   children: ReactNode;
   align?: 'start' | 'end';
+  /** Where the keyboard goes from here; null: back to the guest's screen when it was there, else to the button. */
+  finalFocus?: () => HTMLElement | null;
 }) {
   const { t } = useTranslation();
+  const before = useRef<HTMLElement | null>(null);
   return (
-    <Base.Root>
+    <Base.Root
+      onOpenChange={(isOpen) => {
+        if (isOpen) before.current = screenWithKeyboard();
+      }}
+    >
       <Base.Trigger render={trigger} />
       <Base.Portal role="region" aria-label={t('floating')}>
         <Base.Positioner className="popup-layer" sideOffset={4} align={align}>
-          <Base.Popup className="menu">{children}</Base.Popup>
+          <Base.Popup className="menu" finalFocus={() => finalFocus?.() ?? before.current ?? true}>
+            {children}
+          </Base.Popup>
         </Base.Positioner>
       </Base.Portal>
     </Base.Root>

@@ -7,6 +7,7 @@ import { socketUrl } from '../api/http';
 import type { TaskPage } from '../api/tasks';
 import type { ZoneStatus } from '../api/zone';
 import { KEYS, TASKS_KEPT } from '../app/queries';
+import type { Found } from '../app/who';
 import { backoffMs } from './backoff';
 import { isNoun, isSample, needsReread, patchGuest, patchGuestPage, patchTasks } from './patches';
 import { appended, type InstancePoint, instancePoint, type ZonePoint, zonePoint } from './samples';
@@ -33,7 +34,7 @@ export class Live {
   readonly names = new Store<ReadonlyMap<string, string>>(new Map());
 
   readonly #queries: QueryClient;
-  readonly #onEnded: () => void;
+  readonly #look: () => Promise<Found>;
   readonly #wanted = new Map<string, number>([[ZONE, 1]]);
   readonly #instances = new Map<string, Store<InstancePoint[]>>();
   readonly #last = new Map<string, { runtime: Runtime; atMs: number }>();
@@ -43,10 +44,13 @@ export class Live {
   #timer = 0;
   #rereadTimer = 0;
   #isClosed = false;
+  /** Something was heard since the last connection that the portal ended for want of a session. */
+  #isHeard = false;
 
-  constructor(queries: QueryClient, onEnded: () => void) {
+  /** `look` asks who is here; it shows the door itself when that is nobody. */
+  constructor(queries: QueryClient, look: () => Promise<Found>) {
     this.#queries = queries;
-    this.#onEnded = onEnded;
+    this.#look = look;
   }
 
   open(): void {
@@ -104,10 +108,10 @@ export class Live {
     this.#connect();
   };
 
-  #connect(): void {
+  #connect(isUnseen = false): void {
     const socket = new WebSocket(socketUrl('live/'));
     this.#socket = socket;
-    this.#shown({ link: 'connecting' });
+    if (!isUnseen) this.#shown({ link: 'connecting' });
     socket.onopen = () => {
       this.#attempt = 0;
       this.#ask();
@@ -118,14 +122,25 @@ export class Live {
     socket.onclose = (event) => {
       if (this.#socket !== socket || this.#isClosed) return;
       this.#socket = null;
-      if (event.code === SESSION_ENDED) {
-        this.#onEnded();
-        return;
-      }
-      this.#shown({ link: 'waiting' });
-      this.#timer = window.setTimeout(() => this.#connect(), backoffMs(this.#attempt, Math.random()));
-      this.#attempt += 1;
+      if (event.code === SESSION_ENDED) void this.#doubt();
+      else this.#wait();
     };
+  }
+
+  #wait(): void {
+    this.#shown({ link: 'waiting' });
+    this.#timer = window.setTimeout(() => this.#connect(), backoffMs(this.#attempt, Math.random()));
+    this.#attempt += 1;
+  }
+
+  /** The session of this connection has ended. When the browser has another by now, the stream goes on as if nothing was. */
+  async #doubt(): Promise<void> {
+    const found = await this.#look();
+    if (this.#isClosed || this.#socket || found.is === 'none') return;
+    if (found.is === 'session' && this.#isHeard) {
+      this.#isHeard = false;
+      this.#connect(true);
+    } else this.#wait();
   }
 
   #ask(): void {
@@ -140,6 +155,7 @@ export class Live {
   }
 
   #take(event: LiveEvent): void {
+    this.#isHeard = true;
     if (isSample(event)) {
       this.#sample(event.id, event.document);
       return;

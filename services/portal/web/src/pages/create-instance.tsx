@@ -58,7 +58,7 @@ export function CreateInstance({ isOpen, onClose }: { isOpen: boolean; onClose: 
   const said = useSaid();
   const live = useLive();
   const queries = useQueryClient();
-  const { user, group } = useSession();
+  const { user, group, operator } = useSession();
   const limits = useSystem().data ?? { max_cores: 24, max_memory: 32, max_disk: 64 };
   const images = (useImages(group).data ?? []).filter((image) => image.size > 0);
   const templates = useTemplates().data ?? [];
@@ -192,7 +192,9 @@ export function CreateInstance({ isOpen, onClose }: { isOpen: boolean; onClose: 
         />
         <Select
           label={t('create.image')}
-          hint={images.length === 0 ? t('create.noImage') : t('create.imageHint')}
+          hint={
+            images.length > 0 ? t('create.imageHint') : t(operator ? 'create.noImage' : 'create.noImageAsk')
+          }
           value={draft.image}
           onValue={(chosen) => {
             hasChosen.current = true;

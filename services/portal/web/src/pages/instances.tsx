@@ -11,6 +11,7 @@ import { useSaid } from '../app/errors';
 import { activeTask, may, stateOf } from '../app/guest-state';
 import { useSettled, useTitle } from '../app/hooks';
 import { useLive } from '../app/live-context';
+import { opens } from '../app/menus';
 import { useGuestPage, useImages, useTasks } from '../app/queries';
 import { go, paths, type Route } from '../app/router';
 import { type Shortcuts, useShortcuts } from '../app/shortcuts';
@@ -59,6 +60,7 @@ export default function Instances({ route }: { route: Extract<Route, { page: 'in
   const said = useSaid();
   const session = useSession();
   const [scope, setScope] = useScope(session.operator);
+  const mayCreate = opens(session, 'creating');
   const keyword = useSettled(route.keyword, TYPING_MS);
   const found = useGuestPage({ keyword, all: scope === 'all', limit: LIMIT, offset: route.offset });
   const tasks = useTasks().data?.tasks ?? [];
@@ -103,9 +105,11 @@ export default function Instances({ route }: { route: Extract<Route, { page: 'in
             ]}
           />
         )}
-        <Button kind="primary" icon={<Plus size={16} aria-hidden />} onClick={open}>
-          {t('create.open')}
-        </Button>
+        {mayCreate && (
+          <Button kind="primary" icon={<Plus size={16} aria-hidden />} onClick={open}>
+            {t('create.open')}
+          </Button>
+        )}
       </div>
       <FailedCreations tasks={tasks} guests={guests} />
       {route.keyword && (
@@ -149,7 +153,7 @@ export default function Instances({ route }: { route: Extract<Route, { page: 'in
         <Nothing keyword={route.keyword} scope={scope} onScope={setScope} onCreate={open} />
       )}
       {page && page.total > LIMIT && <Pages total={page.total} route={route} />}
-      <CreateInstance isOpen={route.isCreating} onClose={close} />
+      {mayCreate && <CreateInstance isOpen={route.isCreating} onClose={close} />}
       <Questions
         question={question}
         onClose={() => setQuestion(null)}
@@ -504,7 +508,8 @@ function Nothing({
   onCreate: () => void;
 }) {
   const { t } = useTranslation();
-  const { user, group, operator } = useSession();
+  const session = useSession();
+  const { user, group, operator } = session;
   const images = useImages(group);
   const hasNoImage = images.data?.every((image) => image.size === 0) ?? false;
   if (keyword) {
@@ -517,19 +522,21 @@ function Nothing({
   }
   return (
     <Empty title={scope === 'mine' && operator ? t('scope.noneOfMine') : t('next.noInstance')}>
-      {hasNoImage ? (
+      {hasNoImage && operator ? (
         <>
           <p>{t('next.noImageHow')}</p>
           <Code label={t('command')}>{pushCommand(user, group)}</Code>
           <p>{t('next.orEmptyDisk')}</p>
         </>
       ) : (
-        <p>{t('next.noInstanceHow')}</p>
+        opens(session, 'creating') && <p>{t('next.noInstanceHow')}</p>
       )}
       <div className="row">
-        <Button kind="primary" icon={<Plus size={16} aria-hidden />} onClick={onCreate}>
-          {t('create.first')}
-        </Button>
+        {opens(session, 'creating') && (
+          <Button kind="primary" icon={<Plus size={16} aria-hidden />} onClick={onCreate}>
+            {t('create.first')}
+          </Button>
+        )}
         {scope === 'mine' && operator && <Button onClick={() => onScope('all')}>{t('scope.showAll')}</Button>}
       </div>
     </Empty>

@@ -60,7 +60,7 @@ export function Login({ why, onDone }: { why: Why; onDone: () => Promise<void> }
       )}
       {problem && problem.status !== 429 && (
         <Notice tone="fault" isAlert detail={problem.status === 401 ? '' : said(problem).detail}>
-          {problem.status === 401 || problem.status === 403 ? t('login.wrong') : said(problem).text}
+          {problem.status === 401 ? t('login.wrong') : said(problem).text}
         </Notice>
       )}
       <form onSubmit={(event) => void submit(event)} noValidate>

@@ -8,6 +8,7 @@ import { useSaid } from '../app/errors';
 import { useTitle } from '../app/hooks';
 import { useZoneNow } from '../app/live';
 import { useLive } from '../app/live-context';
+import { opens } from '../app/menus';
 import { useCells, useImages, useTasks } from '../app/queries';
 import { go, paths } from '../app/router';
 import { useSession } from '../app/who';
@@ -34,20 +35,26 @@ export default function Overview() {
   const live = useLive();
   const { zone, error, refetch } = useZoneNow();
   const points = useStore(live.zone);
+  const mayCreate = opens(useSession(), 'creating');
+  // Then the figures are of no machine.
+  const isSimulated = useCells().data?.some((cell) => cell.simulated) ?? false;
   useTitle(t('nav.overview'));
 
   return (
     <div className="page">
       <div className="page-head">
         <h1>{t('nav.overview')}</h1>
+        {isSimulated && <span className="tag">{t('simulated')}</span>}
         {zone && <p className="page-note">{t('overview.since', { time: zone.start_time })}</p>}
-        <Button
-          kind="primary"
-          icon={<Plus size={16} aria-hidden />}
-          onClick={() => go(paths.instances({ isCreating: true }))}
-        >
-          {t('create.open')}
-        </Button>
+        {mayCreate && (
+          <Button
+            kind="primary"
+            icon={<Plus size={16} aria-hidden />}
+            onClick={() => go(paths.instances({ isCreating: true }))}
+          >
+            {t('create.open')}
+          </Button>
+        )}
       </div>
       {!zone && error && (
         <Notice
@@ -240,7 +247,8 @@ export function Flow({
 
 function NextSteps({ zone }: { zone: ZoneStatus | undefined }) {
   const { t } = useTranslation();
-  const { user, group } = useSession();
+  const session = useSession();
+  const { user, group } = session;
   const images = useImages(group);
   if (!zone) return null;
   const instances = zone.instances.reduce((sum, some) => sum + some, 0);
@@ -261,7 +269,7 @@ function NextSteps({ zone }: { zone: ZoneStatus | undefined }) {
       </Step>
     );
   }
-  if (instances === 0 && images.data) {
+  if (instances === 0 && images.data && opens(session, 'creating')) {
     return (
       <Step title={t('next.noInstance')}>
         <p>{t('next.noInstanceHow')}</p>
@@ -346,7 +354,7 @@ function Cells() {
                   )}
                   {cell.enabled === false && <span className="tag">{t('cell.disabled')}</span>}
                 </td>
-                <td>{cell.pool}</td>
+                <td data-name>{cell.pool}</td>
                 <td data-wide>
                   <code>{cell.address}</code>
                 </td>

@@ -7,10 +7,12 @@ import { useTranslation } from 'react-i18next';
 import { extendSession, logOut, type Session } from '../api/session';
 import { useZoneNow } from '../app/live';
 import { LiveContext } from '../app/live-context';
+import { allowed, opens } from '../app/menus';
+import { look, tellTabs } from '../app/presence';
 import { useNames } from '../app/queries';
-import { go, parse, paths, type Route, useHash } from '../app/router';
+import { go, parse, paths, useHash } from '../app/router';
 import { type Shortcuts, useShortcuts } from '../app/shortcuts';
-import { SessionContext, sessionEnded, who } from '../app/who';
+import { SessionContext, useSession, who } from '../app/who';
 import { IconButton } from '../kit/button';
 import { Mark } from '../kit/mark';
 import { Menu, MenuItem, MenuLine } from '../kit/menu';
@@ -34,7 +36,7 @@ const PATIENCE_MS = 2_000;
 
 export default function Shell({ session }: { session: Session }) {
   const client = useQueryClient();
-  const live = useMemo(() => new Live(client, sessionEnded), [client]);
+  const live = useMemo(() => new Live(client, look), [client]);
   useEffect(() => {
     live.open();
     return () => live.close();
@@ -68,8 +70,11 @@ function useKeepAlive(): void {
 
 function Frame({ session, live }: { session: Session; live: Live }) {
   const { t } = useTranslation();
-  const route = parse(useHash());
-  useNames(session.operator);
+  const route = allowed(parse(useHash()), session);
+  const [hasUsage, hasInstances, hasTasks, mayCreate] = (
+    ['usage', 'instances', 'tasks', 'creating'] as const
+  ).map((place) => opens(session, place));
+  useNames();
   const [isDrawerOpen, setDrawerOpen] = useState(false);
   const [isHelpOpen, setHelpOpen] = useState(false);
   const [isPasswordOpen, setPasswordOpen] = useState(false);
@@ -90,12 +95,12 @@ function Frame({ session, live }: { session: Session; live: Live }) {
     () => ({
       '/': () => search.current?.focus(),
       '?': () => setHelpOpen(true),
-      t: () => setDrawerOpen((isOpen) => !isOpen),
-      o: () => go(paths.overview),
-      i: () => go(paths.instances()),
-      n: () => go(paths.instances({ isCreating: true })),
+      ...(hasTasks && { t: () => setDrawerOpen((isOpen) => !isOpen) }),
+      ...(hasUsage && { o: () => go(paths.overview) }),
+      ...(hasInstances && { i: () => go(paths.instances()) }),
+      ...(mayCreate && { n: () => go(paths.instances({ isCreating: true })) }),
     }),
-    [],
+    [hasTasks, hasUsage, hasInstances, mayCreate],
   );
   useShortcuts(shortcuts);
 
@@ -103,6 +108,7 @@ function Frame({ session, live }: { session: Session; live: Live }) {
     await logOut().catch(() => undefined); // whatever the server says, this page forgets
     go(paths.overview, true);
     who.set({ is: 'nobody', why: 'loggedOut' });
+    tellTabs('out');
   };
 
   return (
@@ -116,7 +122,7 @@ function Frame({ session, live }: { session: Session; live: Live }) {
           <span>Nano</span>
         </a>
         <LinkState live={live} />
-        <SearchBox route={route} ref={search} />
+        {hasInstances && <SearchBox route={route} ref={search} />}
         <div className="top-tools">
           <ThemeMenu />
           <LanguageMenu />
@@ -141,18 +147,24 @@ function Frame({ session, live }: { session: Session; live: Live }) {
         </div>
       </header>
       <nav className="side" aria-label={t('nav.label')}>
-        <NavLink to={paths.overview} isHere={route.page === 'overview'}>
-          <Gauge size={17} aria-hidden />
-          {t('nav.overview')}
-        </NavLink>
-        <NavLink to={paths.instances()} isHere={route.page === 'instances' || route.page === 'instance'}>
-          <Server size={17} aria-hidden />
-          {t('nav.instances')}
-        </NavLink>
-        <button type="button" className="side-link side-tasks" onClick={() => setDrawerOpen(!isDrawerOpen)}>
-          <ListChecks size={17} aria-hidden />
-          {t('tasks.title')}
-        </button>
+        {hasUsage && (
+          <NavLink to={paths.overview} isHere={route.page === 'overview'}>
+            <Gauge size={17} aria-hidden />
+            {t('nav.overview')}
+          </NavLink>
+        )}
+        {hasInstances && (
+          <NavLink to={paths.instances()} isHere={route.page === 'instances' || route.page === 'instance'}>
+            <Server size={17} aria-hidden />
+            {t('nav.instances')}
+          </NavLink>
+        )}
+        {hasTasks && (
+          <button type="button" className="side-link side-tasks" onClick={() => setDrawerOpen(!isDrawerOpen)}>
+            <ListChecks size={17} aria-hidden />
+            {t('tasks.title')}
+          </button>
+        )}
         <div className="side-foot">
           <IconButton
             label={t('keys.title')}
@@ -169,7 +181,7 @@ function Frame({ session, live }: { session: Session; live: Live }) {
           <Page route={route} />
         </Suspense>
       </main>
-      <Drawer isOpen={isDrawerOpen} onOpen={setDrawerOpen} />
+      {hasTasks && <Drawer isOpen={isDrawerOpen} onOpen={setDrawerOpen} />}
       <Help isOpen={isHelpOpen} onClose={() => setHelpOpen(false)} />
       <ChangePassword isOpen={isPasswordOpen} onClose={() => setPasswordOpen(false)} />
     </div>
@@ -184,11 +196,18 @@ function NavLink({ to, isHere, children }: { to: string; isHere: boolean; childr
   );
 }
 
-function Page({ route }: { route: Route }) {
+function Page({ route }: { route: ReturnType<typeof allowed> }) {
   const { t } = useTranslation();
   if (route.page === 'overview') return <Overview />;
   if (route.page === 'instances') return <Instances route={route} />;
   if (route.page === 'instance') return <Instance key={route.id} id={route.id} tab={route.tab} />;
+  if (route.page === 'closed') {
+    return (
+      <Empty title={t('closed.title')} isWhole>
+        <p>{t('closed.how')}</p>
+      </Empty>
+    );
+  }
   return (
     <Empty title={t('nowhere.title')} isWhole>
       <p>
@@ -199,7 +218,13 @@ function Page({ route }: { route: Route }) {
 }
 
 /** Finds instances; what is typed is in the address, so that "back" and a reload keep it. */
-function SearchBox({ route, ref }: { route: Route; ref: React.RefObject<HTMLInputElement | null> }) {
+function SearchBox({
+  route,
+  ref,
+}: {
+  route: ReturnType<typeof allowed>;
+  ref: React.RefObject<HTMLInputElement | null>;
+}) {
   const { t } = useTranslation();
   const asked = route.page === 'instances' ? route.keyword : '';
   const [text, setText] = useState(asked);
@@ -257,11 +282,14 @@ function LinkState({ live }: { live: Live }) {
   const { t } = useTranslation();
   const { link, isGatewayLost } = useStore(live.status);
   const { zone } = useZoneNow();
+  const hasUsage = opens(useSession(), 'usage');
   return (
     <div className="zone">
-      <span className="zone-name">
-        <span className="zone-word">{t('zone')}</span> <b>{zone?.name ?? '…'}</b>
-      </span>
+      {hasUsage && (
+        <span className="zone-name">
+          <span className="zone-word">{t('zone')}</span> <b>{zone?.name ?? '…'}</b>
+        </span>
+      )}
       {link === 'open' && !isGatewayLost ? (
         <State tone="good" shape="full">
           {t('link.live')}

@@ -9,6 +9,7 @@ const OFF: Screen = { is: 'off' };
 const CONNECTED: Screen = { is: 'connected' };
 const ON: Happening = { what: 'running', isRunning: true };
 const DOWN: Happening = { what: 'running', isRunning: false };
+const NO = { code: 'error', subject: '', message: 'no' };
 const LOST: Happening = { what: 'closed', code: 1011, detail: 'the cell is lost' };
 
 describe('the screen of an instance', () => {
@@ -30,7 +31,11 @@ describe('the screen of an instance', () => {
       delayMs: 500,
       reason: { word: 'lost', detail: 'the cell is lost' },
     });
-    expect(through(CONNECTED, LOST, { what: 'timer' })).toEqual({ is: 'connecting', attempt: 1 });
+    expect(through(CONNECTED, LOST, { what: 'timer' })).toEqual({
+      is: 'connecting',
+      attempt: 1,
+      reason: { word: 'lost', detail: 'the cell is lost' },
+    });
     expect(through(CONNECTED, LOST, { what: 'timer' }, LOST)).toMatchObject({ attempt: 2, delayMs: 1_000 });
   });
 
@@ -61,11 +66,28 @@ describe('the screen of an instance', () => {
     [403, 'refused'],
     [404, 'refused'],
   ])('refused with %i is %s', (status, is) => {
-    expect(through(OFF, ON, { what: 'refused', status, detail: 'no' }).is).toBe(is);
+    expect(through(OFF, ON, { what: 'refused', problem: { ...NO, status } }).is).toBe(is);
+  });
+
+  test.each([
+    ['portal', 0, 'offline', ''],
+    ['portal', 502, 'offline', ''],
+    ['gateway', 503, 'unreachable', 'https://127.0.0.1:5850'],
+    ['refused', 503, 'unreachable', 'Cell_024e0a390000'],
+    ['refused', 409, 'conflict', '1b20dfc2'],
+  ])('says that it was the %s (%i %s, of %j)', (word, status, code, subject) => {
+    const screen = through(OFF, ON, { what: 'refused', problem: { status, code, subject, message: 'why' } });
+    expect(screen).toMatchObject({ reason: { word, detail: word === 'refused' ? 'why' : '' } });
+  });
+
+  test('whose session ended is asked for anew at once, and only once', () => {
+    const ended: Happening = { what: 'closed', code: 4401, detail: 'the session has ended' };
+    expect(through(CONNECTED, ended)).toEqual({ is: 'connecting', attempt: 0 });
+    expect(through(CONNECTED, ended, ended).is).toBe('waiting');
   });
 
   test('that was refused waits for a person', () => {
-    const refused = through(OFF, ON, { what: 'refused', status: 403, detail: 'no' });
+    const refused = through(OFF, ON, { what: 'refused', problem: { ...NO, status: 403 } });
     expect(next(refused, { what: 'timer' }, 0)).toBe(refused);
     expect(next(refused, { what: 'pressed' }, 0)).toEqual({ is: 'connecting', attempt: 0 });
   });
