@@ -43,16 +43,21 @@ class Story:
         self.auto_start = auto_start
 
     def create(self, image: Path, subnet: IPv4Network) -> dict[str, Any]:
-        """From an empty zone to an instance that runs, has its address and answers; what was made."""
+        """From an empty zone to an instance that runs, has its address and answers; what was made.
+
+        Nothing when the zone has instances, but not this one.
+        """
         with self.stages.stage("cell", "waiting for a cell to join the pool"):
             self._until({"cell", "pool"}, self._cell_is_there)
         with self.stages.stage("addresses", f"address pool {ADDRESS_POOL} on {subnet}"):
             self._address_pool(subnet)
         with self.stages.stage("upload", f"disk image {image.stem}"):
             image_id = self._image(image)
-        with self.stages.stage("create", f"creating instance {INSTANCE}"):
+        if self._has_others():
+            return {}  # people have made their own: another `first` would only take their room
+        with self.stages.stage("create", f"creating instance {INSTANCE}, unless it is there"):
             instance = self._instance(image_id)
-        with self.stages.stage("start", f"starting instance {INSTANCE}"):
+        with self.stages.stage("start", f"starting instance {INSTANCE}, unless it runs"):
             self._running(instance)
         with self.stages.stage("answer", "waiting for its address by DHCP and its agent"):
             guest = self._until({"instance", "status"}, lambda: self._answers(instance))
@@ -109,6 +114,10 @@ class Story:
 
     def _existing(self) -> Guest | None:
         return next((each for each in self._search() if each["name"] == f"{GROUP}.{INSTANCE}"), None)
+
+    def _has_others(self) -> bool:
+        found = self.client.call("POST", "/search/guests/", body={"all": True, "limit": 1}).data
+        return bool(found["total"]) and self._existing() is None
 
     def _search(self) -> list[Guest]:
         body = {"limit": 100, "offset": 0, "owner": OWNER, "group": GROUP, "pool": POOL}

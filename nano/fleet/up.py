@@ -12,7 +12,7 @@ from nano.fleet.host import Place, clear, wait_until
 from nano.fleet.live import Fleet, guest_image, living, run_until_interrupted, unless
 from nano.fleet.processes import PATIENCE_S, holder, only_one
 from nano.fleet.stages import Stages
-from nano.model.errors import Cancelled, TimedOut
+from nano.model.errors import Cancelled, Internal, TimedOut
 
 
 def up(root: Path, *, simulated: bool) -> int:
@@ -38,20 +38,33 @@ async def _up(place: Place, stages: Stages) -> None:
     async with asyncio.TaskGroup() as jobs:
         image = jobs.create_task(asyncio.to_thread(guest_image, place, stages), name="guest image")
         async with living(place, stages) as fleet:
-            told = await first_instance(fleet, await image)
-            print(summary(fleet, told), flush=True)
+            disk = await image
+            try:
+                told = await first_instance(fleet, disk)
+            except (Internal, TimedOut) as failure:  # what is wrong can only be mended while the services run
+                stages.say(f"the first instance: {failure}; the services go on")
+                told = {}
+            print(summary(fleet, told, disk.stem), flush=True)
             await asyncio.Event().wait()  # for as long as nobody interrupts
 
 
 async def first_instance(fleet: Fleet, image: Path) -> dict[str, Any]:
-    """The instance of the story, made now or found."""
+    """The instance of the story, made now or found; nothing when only others are there."""
     return await fleet.tell("create", "--image", str(image), "--subnet", str(fleet.host.bridge.subnet))
 
 
-def summary(fleet: Fleet, told: dict[str, Any]) -> str:
+def _instance(told: dict[str, Any]) -> str:
+    if not told:
+        return ""
+    pretended = "  (simulated: nothing runs)" if told["simulated"] else ""
+    return f"""  instance    {told["name"]}, id {told["id"]}{pretended}
+  on          {told["cell"]}, with address {told["address"]}
+"""
+
+
+def summary(fleet: Fleet, told: dict[str, Any], image: str) -> str:
     """What a person wants to know now."""
     client = client_settings(fleet.place.root)
-    pretended = "  (simulated: nothing runs)" if told["simulated"] else ""
     code = first_start_code(fleet.place.root)
     page = portal_url() + (f"#/?code={code}" if code else "")
     first = (
@@ -62,9 +75,7 @@ def summary(fleet: Fleet, told: dict[str, Any]) -> str:
     seconds = ", ".join(f"{name} {seconds:g} s" for name, seconds in fleet.stages.seconds.items())
     return f"""
 Nano is up.
-  instance    {told["name"]}, id {told["id"]}{pretended}
-  on          {told["cell"]}, with address {told["address"]}
-  stages      {seconds}
+{_instance(told)}  stages      {seconds}
 Look at it in your browser:
   portal      {page}
 {first}Or use the API:
@@ -72,8 +83,8 @@ Look at it in your browser:
   credential  id {client["id"]}  key {client["key"]}  (also in {fleet.place.root}/nanoctl.toml)
 Try, in another terminal:
   .venv/bin/nanoctl status
-  .venv/bin/nanoctl instance show first
-  .venv/bin/nanoctl instance create second --image {told["image"]} --disk 1G --memory 128M --start
+  .venv/bin/nanoctl instance list
+  .venv/bin/nanoctl instance create second --image {image} --disk 1G --memory 128M --start
   .venv/bin/nanoctl task list
 Ctrl-C stops the services and leaves the guests running; ./dev down stops all.
 """

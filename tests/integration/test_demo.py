@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from nano.cli import settings
+from nano.cli.client import Client
 from nano.fleet.bridge import bridge_is_there
 from nano.fleet.host import wait_until
 from nano.fleet.libvirtd import running_guests
@@ -115,5 +117,36 @@ def test_a_service_killed_in_the_middle_of_the_story_is_started_again_and_the_st
 
     with up_until_told(root, "--simulated", hear=kill) as (up, said):
         assert f"{service} was killed by SIGKILL: starting it again" in said
+        up.send_signal(signal.SIGINT)
+        rest_of(up)
+
+
+def test_the_next_up_makes_no_instance_beside_those_of_people_and_needs_none_to_stay_up(root: Path) -> None:
+    with up_until_told(root, "--simulated") as (up, said):
+        first = told(said, "instance").split("id ")[1].split()[0]
+        with Client(settings.read(root / "nanoctl.toml")) as client:
+            templates = client.call("GET", "/templates/").data
+            mine = {"name": "mine", "owner": "ann", "group": "red", "pool": "default", "cores": 1}
+            sizes = {"memory": 2**28, "disks": [2**30], "template": templates[0]["id"]}
+            client.call("POST", "/guests/", body=mine | sizes)
+            client.call("DELETE", f"/instances/{first}", body={"force": True})
+            client.call("DELETE", f"/guests/{first}", body={})
+        up.send_signal(signal.SIGINT)
+        rest_of(up)
+    with up_until_told(root, "--simulated") as (up, said):
+        assert "creating instance" not in said
+        assert "  instance " not in said
+        with Client(settings.read(root / "nanoctl.toml")) as client:
+            (cell,) = client.call("GET", "/compute_pool_cells/default").data
+            (guest,) = client.call("GET", "/instance_status/default").data
+            client.call("DELETE", f"/guests/{guest['id']}", body={})
+            client.call("DELETE", f"/compute_pool_cells/default/{cell['name']}")
+            client.call("DELETE", "/compute_pools/default")
+        up.send_signal(signal.SIGINT)
+        rest_of(up)
+    with up_until_told(root, "--simulated") as (up, said):
+        assert "the services go on" in said
+        with Client(settings.read(root / "nanoctl.toml")) as client:
+            assert not client.call("GET", "/compute_pools/").data
         up.send_signal(signal.SIGINT)
         rest_of(up)
