@@ -238,6 +238,20 @@ def test_who_may_see_instances_only_is_led_to_them(cloud: Cloud, admin: Person) 
         expect(bob.page.get_by_role("heading", name=EN("nav.instances"))).to_be_visible()
         expect(bob.page.get_by_text(EN("next.noInstance"))).to_be_visible()
         expect(bob.page.get_by_role("link", name=EN("nav.overview"), exact=True)).to_be_hidden()
+        bob.page.get_by_role("button", name=EN("create.first")).click()
+        expect(bob.page.get_by_text(EN("create.noImageAsk"))).to_be_visible()
+        # Who only watches has nothing to press; every image is an operator's to clone.
+        assert request.put(f"{api}/roles/tenant", data={"menu": ["compute_pool"]}).ok
+        bob.page.reload()
+        expect(bob.page.get_by_role("link", name="first", exact=True)).to_be_visible()
+        expect(bob.page.get_by_role("button", name=EN("create.open"))).to_be_hidden()
+        expect(bob.page.get_by_role("button", name=EN("verbOf.stop", name="first"))).to_be_hidden()
+        assert request.put(f"{api}/roles/tenant", data={"menu": ["compute_pool", "instance"]}).ok
+        bob.page.reload()  # the address still asks for the form
+        expect(bob.page.get_by_label(EN("create.image"))).to_contain_text("admin.")
+        assert request.put(f"{api}/roles/tenant", data={"menu": []}).ok
+        bob.page.reload()
+        expect(bob.page.get_by_role("heading", name=EN("closed.title"))).to_be_visible()
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

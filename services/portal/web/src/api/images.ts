@@ -9,8 +9,12 @@ export interface DiskImage {
   size: number;
   description?: string;
   tags?: string[];
+  owner: string;
+  group: string;
 }
 
+/** Those of a group; of `''`, every one, which is for operators. */
 export async function listImages(group: string): Promise<DiskImage[]> {
-  return (await call<DiskImage[] | null>('GET', 'disk_image_search/', { query: { group } })).data ?? [];
+  const query = group ? { group } : { all: 'true' };
+  return (await call<DiskImage[] | null>('GET', 'disk_image_search/', { query })).data ?? [];
 }

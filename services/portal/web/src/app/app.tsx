@@ -16,6 +16,7 @@ import { Boundary } from './boundary';
 import { useSaid } from './errors';
 import { followTabs, look, lookWhenSeen, tellTabs } from './presence';
 import { KEYS, newQueryClient, useSystem } from './queries';
+import { codeOf, go, paths } from './router';
 import { known, who } from './who';
 
 const Shell = lazy(() => import('../pages/shell'));
@@ -81,6 +82,10 @@ function Gate() {
       }),
     [],
   );
+  // The code of the first start has done its work.
+  useEffect(() => {
+    if (here.is === 'somebody' && codeOf(window.location.hash)) go(paths.overview, true);
+  }, [here.is]);
   // Who logged out is not let in again by a glance, not even when the portal was not reached to be told so.
   const isLooking = here.is === 'nobody' && here.why !== 'loggedOut';
   useEffect(() => (isLooking ? lookWhenSeen() : undefined), [isLooking]);

@@ -22,7 +22,14 @@ export interface Draft {
 
 /** The members of the request, as the server names them in its refusals. */
 export type DraftField = 'name' | 'from_image' | 'cores' | 'memory' | 'disks[0]' | 'template' | 'pool';
-export type DraftFault = 'required' | 'nameRule' | 'coreRule' | 'tooMuch' | 'tooLittle' | 'notANumber';
+export type DraftFault =
+  | 'required'
+  | 'nameRule'
+  | 'coreRule'
+  | 'tooMuch'
+  | 'tooLittle'
+  | 'notANumber'
+  | 'notACount';
 
 const MEMORY_LEAST = 16 * MIB;
 const DISK_LEAST = MIB;
@@ -44,7 +51,7 @@ export function faultsOf(draft: Draft, limits: Pick<System, 'max_cores' | 'max_m
   if (!draft.name) faults.name = 'required';
   else if (!isPlainName(draft.name)) faults.name = 'nameRule';
   const cores = numberOf(draft.cores);
-  if (Number.isNaN(cores)) faults.cores = 'notANumber';
+  if (Number.isNaN(cores)) faults.cores = 'notACount';
   else if (cores > limits.max_cores) faults.cores = 'tooMuch';
   else if (!isCoreCount(cores, limits.max_cores)) faults.cores = 'coreRule';
   const memory = bytesOf(draft.memory);

@@ -4,13 +4,14 @@
 import type { Session } from '../api/session';
 import type { Route } from './router';
 
-type Place = 'usage' | 'cells' | 'instances' | 'creating' | 'images' | 'tasks';
+/** `acting` is creating instances, switching them, and their consoles. */
+type Place = 'usage' | 'cells' | 'instances' | 'acting' | 'images' | 'tasks';
 
 const OPENED_BY: Record<Place, readonly string[]> = {
   usage: ['dashboard'],
   cells: ['dashboard', 'compute_pool'],
   instances: ['instance', 'compute_pool', 'dashboard'],
-  creating: ['instance'],
+  acting: ['instance'],
   images: ['instance', 'image'],
   tasks: ['instance', 'image', 'media', 'compute_pool', 'dashboard'],
 };
@@ -19,7 +20,8 @@ export function opens({ menu }: Pick<Session, 'menu'>, place: Place): boolean {
   return OPENED_BY[place].some((one) => menu.includes(one));
 }
 
-/** Where an address leads this session: without the overview to the instances, without either nowhere. */
+/** Where an address leads this session: without the overview to the instances, without either nowhere; to a console
+ * only where there may be one. */
 export function allowed(route: Route, session: Pick<Session, 'menu'>): Route | { page: 'closed' } {
   const hasInstances = opens(session, 'instances');
   if (route.page === 'overview' && !opens(session, 'usage')) {
@@ -27,6 +29,8 @@ export function allowed(route: Route, session: Pick<Session, 'menu'>): Route | {
       ? { page: 'instances', keyword: '', offset: 0, isCreating: false }
       : { page: 'closed' };
   }
-  const isOfInstances = route.page === 'instances' || route.page === 'instance';
-  return isOfInstances && !hasInstances ? { page: 'closed' } : route;
+  if (route.page !== 'instances' && route.page !== 'instance') return route;
+  if (!hasInstances) return { page: 'closed' };
+  const isConsole = route.page === 'instance' && route.tab === 'console';
+  return isConsole && !opens(session, 'acting') ? { ...route, tab: 'overview' } : route;
 }

@@ -115,9 +115,15 @@ export function usePools() {
   return useQuery({ queryKey: [...KEYS.cells, 'pools'], queryFn: listPools });
 }
 
-export function useImages(group: string) {
-  const enabled = opens(useSession(), 'images');
-  return useQuery({ queryKey: [...KEYS.images, group], queryFn: () => listImages(group), enabled });
+/** What the session may clone from: operators every image, others those of their group. */
+export function useImages() {
+  const session = useSession();
+  const group = session.operator ? '' : session.group;
+  return useQuery({
+    queryKey: [...KEYS.images, group],
+    queryFn: () => listImages(group),
+    enabled: opens(session, 'images'),
+  });
 }
 
 export function useTemplates() {

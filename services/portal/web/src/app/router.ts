@@ -32,6 +32,11 @@ export function parse(hash: string): Route {
   return { page: 'nowhere' };
 }
 
+/** `#/?code=…`, as a set-up may print it: behind `#`, so that no server or proxy logs it. */
+export function codeOf(hash: string): string {
+  return new URLSearchParams(hash.split('?', 2)[1] ?? '').get('code') ?? '';
+}
+
 function decoded(part: string): string {
   try {
     return decodeURIComponent(part);

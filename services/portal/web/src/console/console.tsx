@@ -77,6 +77,7 @@ export default function Console({ guest, task }: { guest: Guest; task: Task | un
                 {t('console.keys')}
               </Button>
             }
+            isLong
             finalFocus={() => {
               const next = hasSent.current ? target.current : null;
               hasSent.current = false;

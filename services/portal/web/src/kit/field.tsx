@@ -35,7 +35,7 @@ export function Field({ label, hint, error, children }: Frame & { children: (ids
         </div>
       )}
       {error && (
-        <div className="error" id={`${id}-error`}>
+        <div className="error" id={`${id}-error`} role="alert">
           <CircleAlert size={14} aria-hidden />
           <span>{error}</span>
         </div>

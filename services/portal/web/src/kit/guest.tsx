@@ -8,7 +8,9 @@ import type { Task } from '../api/tasks';
 import { forgive, perform, performAll, refusals, useCancel } from '../app/actions';
 import { useSaid } from '../app/errors';
 import { type GuestState, may, stateOf } from '../app/guest-state';
+import { opens } from '../app/menus';
 import { go, paths } from '../app/router';
+import { useSession } from '../app/who';
 import { useStore } from '../live/store';
 import { Button, IconButton } from './button';
 import { Dialog } from './dialog';
@@ -82,6 +84,7 @@ export function GuestActions({
   isWordy?: boolean;
 }) {
   const { t } = useTranslation();
+  const mayAct = opens(useSession(), 'acting');
   const state = stateOf(guest, task);
   const name = shortName(guest);
   const act = (label: string, picture: React.ReactNode, onClick: () => void, ofName: string) =>
@@ -92,6 +95,7 @@ export function GuestActions({
     ) : (
       <IconButton label={ofName} size="small-icon" icon={picture} onClick={onClick} />
     );
+  if (!mayAct) return null;
   return (
     <span className="guest-actions">
       {may('start', state) &&

@@ -10,12 +10,15 @@ export function Menu({
   children,
   align = 'end',
   finalFocus,
+  isLong = false,
 }: {
   trigger: ReactElement<Record<string, unknown>>;
   children: ReactNode;
   align?: 'start' | 'end';
   /** Where the keyboard goes from here; null: back to the guest's screen when it was there, else to the button. */
   finalFocus?: () => HTMLElement | null;
+  /** In two columns, so that a low window shows all of it. */
+  isLong?: boolean;
 }) {
   const { t } = useTranslation();
   const before = useRef<HTMLElement | null>(null);
@@ -28,7 +31,11 @@ export function Menu({
       <Base.Trigger render={trigger} />
       <Base.Portal role="region" aria-label={t('floating')}>
         <Base.Positioner className="popup-layer" sideOffset={4} align={align}>
-          <Base.Popup className="menu" finalFocus={() => finalFocus?.() ?? before.current ?? true}>
+          <Base.Popup
+            className="menu"
+            data-long={isLong ? '' : undefined}
+            finalFocus={() => finalFocus?.() ?? before.current ?? true}
+          >
             {children}
           </Base.Popup>
         </Base.Positioner>

@@ -60,7 +60,7 @@ export function CreateInstance({ isOpen, onClose }: { isOpen: boolean; onClose: 
   const queries = useQueryClient();
   const { user, group, operator } = useSession();
   const limits = useSystem().data ?? { max_cores: 24, max_memory: 32, max_disk: 64 };
-  const images = (useImages(group).data ?? []).filter((image) => image.size > 0);
+  const images = (useImages().data ?? []).filter((image) => image.size > 0);
   const templates = useTemplates().data ?? [];
   const pools = (usePools().data ?? []).filter((pool) => pool.enabled);
   const [typed, setTyped] = useState<Draft>(BLANK);
@@ -79,8 +79,8 @@ export function CreateInstance({ isOpen, onClose }: { isOpen: boolean; onClose: 
   const faults = faultsOf(draft, limits);
   const image = images.find((one) => one.id === draft.image);
 
-  // The first image is what most people want; none is chosen over somebody's own choice.
-  const firstImage = images[0]?.id ?? '';
+  // The first image of one's own group is what most people want; none is chosen over somebody's own choice.
+  const firstImage = (images.find((one) => one.group === group) ?? images[0])?.id ?? '';
   const hasChosen = useRef(false);
   useEffect(() => {
     if (!hasChosen.current && firstImage) setTyped((before) => ({ ...before, image: firstImage }));
@@ -202,7 +202,11 @@ export function CreateInstance({ isOpen, onClose }: { isOpen: boolean; onClose: 
           }}
           options={[
             { value: '', label: t('create.emptyDisk') },
-            ...images.map((one) => ({ value: one.id, label: one.name, note: size(one.size, locale()) })),
+            ...images.map((one) => ({
+              value: one.id,
+              label: one.group === group ? one.name : `${one.group}.${one.name}`,
+              note: size(one.size, locale()),
+            })),
           ]}
           error={errorOf('from_image')}
         />

@@ -7,16 +7,11 @@ import { setUp } from '../api/system';
 import { useSaid } from '../app/errors';
 import { useTitle } from '../app/hooks';
 import { isGoodPassword, isPlainName, PASSWORD_RULES, type PasswordRule } from '../app/names';
-import { go, paths } from '../app/router';
+import { codeOf } from '../app/router';
 import { Button } from '../kit/button';
 import { PasswordField, TextField } from '../kit/field';
 import { Coded, Notice } from '../kit/words';
 import { Door } from './door';
-
-/** `#/?code=…`, as a set-up may print it: behind `#`, so that no server or proxy logs it. */
-function codeOfAddress(): string {
-  return new URLSearchParams(window.location.hash.split('?', 2)[1] ?? '').get('code') ?? '';
-}
 
 export function FirstStart({
   isCodeRequired,
@@ -27,7 +22,7 @@ export function FirstStart({
 }) {
   const { t } = useTranslation();
   const said = useSaid();
-  const [code, setCode] = useState(codeOfAddress);
+  const [code, setCode] = useState(() => codeOf(window.location.hash));
   const [user, setUser] = useState('admin');
   const [password, setPassword] = useState('');
   const [isBusy, setBusy] = useState(false);
@@ -70,7 +65,6 @@ export function FirstStart({
     try {
       await setUp({ user, password, code: code.trim() });
       await logIn(user, password);
-      go(paths.overview, true); // the code has done its work
       await onDone();
     } catch (error) {
       if (!isProblem(error)) throw error;

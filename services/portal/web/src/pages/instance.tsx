@@ -11,8 +11,10 @@ import { useSaid } from '../app/errors';
 import { activeTask } from '../app/guest-state';
 import { useNow, useTitle } from '../app/hooks';
 import { useInstanceSeries } from '../app/live';
+import { opens } from '../app/menus';
 import { useGuest, useTasks, useTasksOf } from '../app/queries';
 import { go, type InstanceTab, paths } from '../app/router';
+import { useSession } from '../app/who';
 import { locale } from '../i18n';
 import { percent, size, sizeParts } from '../i18n/format';
 import { Button } from '../kit/button';
@@ -33,6 +35,7 @@ export default function Instance({ id, tab }: { id: string; tab: InstanceTab }) 
   const found = useGuest(id);
   const tasks = useTasks().data?.tasks ?? [];
   const task = activeTask(id, tasks);
+  const mayAct = opens(useSession(), 'acting');
   const [question, setQuestion] = useState<Question | null>(null);
   const guest = found.data;
   useTitle(guest ? shortName(guest) : '…', t('nav.instances'));
@@ -91,9 +94,11 @@ export default function Instance({ id, tab }: { id: string; tab: InstanceTab }) 
           <Tabs.Tab className="tab" value="overview">
             {t('nav.overview')}
           </Tabs.Tab>
-          <Tabs.Tab className="tab" value="console">
-            {t('console.title')}
-          </Tabs.Tab>
+          {mayAct && (
+            <Tabs.Tab className="tab" value="console">
+              {t('console.title')}
+            </Tabs.Tab>
+          )}
         </Tabs.List>
         <Tabs.Panel value="overview" className="tab-panel">
           <Facts guest={guest} />

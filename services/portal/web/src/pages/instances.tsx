@@ -60,7 +60,7 @@ export default function Instances({ route }: { route: Extract<Route, { page: 'in
   const said = useSaid();
   const session = useSession();
   const [scope, setScope] = useScope(session.operator);
-  const mayCreate = opens(session, 'creating');
+  const mayCreate = opens(session, 'acting');
   const keyword = useSettled(route.keyword, TYPING_MS);
   const found = useGuestPage({ keyword, all: scope === 'all', limit: LIMIT, offset: route.offset });
   const tasks = useTasks().data?.tasks ?? [];
@@ -181,6 +181,7 @@ function GuestTable({
   const { t } = useTranslation();
   const body = useRef<HTMLTableSectionElement>(null);
   const [current, setCurrent] = useState('');
+  const mayAct = opens(useSession(), 'acting');
   const isAll = guests.every((guest) => selected.has(guest.id));
   const isAny = guests.some((guest) => selected.has(guest.id));
   const tabbable = guests.some((guest) => guest.id === current) ? current : guests[0]?.id;
@@ -209,9 +210,11 @@ function GuestTable({
     if (event.target !== event.currentTarget || event.ctrlKey || event.altKey || event.metaKey) return;
     const act: Record<string, () => void> = {
       Enter: () => go(paths.instance(guest.id)),
-      c: () => go(paths.instance(guest.id, 'console')),
-      x: () => onToggle(guest.id, !selected.has(guest.id)),
-      ' ': () => onToggle(guest.id, !selected.has(guest.id)),
+      ...(mayAct && {
+        c: () => go(paths.instance(guest.id, 'console')),
+        x: () => onToggle(guest.id, !selected.has(guest.id)),
+        ' ': () => onToggle(guest.id, !selected.has(guest.id)),
+      }),
     };
     const wanted = act[event.key];
     if (!wanted) return;
@@ -229,6 +232,7 @@ function GuestTable({
                 label={t('select.all')}
                 isChecked={isAll}
                 isMixed={isAny && !isAll}
+                isDisabled={!mayAct}
                 onChecked={(isOn) => onToggleAll(isOn)}
               />
             </th>
@@ -510,7 +514,7 @@ function Nothing({
   const { t } = useTranslation();
   const session = useSession();
   const { user, group, operator } = session;
-  const images = useImages(group);
+  const images = useImages();
   const hasNoImage = images.data?.every((image) => image.size === 0) ?? false;
   if (keyword) {
     return (
@@ -529,10 +533,10 @@ function Nothing({
           <p>{t('next.orEmptyDisk')}</p>
         </>
       ) : (
-        opens(session, 'creating') && <p>{t('next.noInstanceHow')}</p>
+        opens(session, 'acting') && <p>{t('next.noInstanceHow')}</p>
       )}
       <div className="row">
-        {opens(session, 'creating') && (
+        {opens(session, 'acting') && (
           <Button kind="primary" icon={<Plus size={16} aria-hidden />} onClick={onCreate}>
             {t('create.first')}
           </Button>

@@ -35,7 +35,7 @@ export default function Overview() {
   const live = useLive();
   const { zone, error, refetch } = useZoneNow();
   const points = useStore(live.zone);
-  const mayCreate = opens(useSession(), 'creating');
+  const mayCreate = opens(useSession(), 'acting');
   // Then the figures are of no machine.
   const isSimulated = useCells().data?.some((cell) => cell.simulated) ?? false;
   useTitle(t('nav.overview'));
@@ -249,7 +249,7 @@ function NextSteps({ zone }: { zone: ZoneStatus | undefined }) {
   const { t } = useTranslation();
   const session = useSession();
   const { user, group } = session;
-  const images = useImages(group);
+  const images = useImages();
   if (!zone) return null;
   const instances = zone.instances.reduce((sum, some) => sum + some, 0);
   const hasNoImage = images.data?.every((image) => image.size === 0) ?? false;
@@ -261,7 +261,7 @@ function NextSteps({ zone }: { zone: ZoneStatus | undefined }) {
       </Step>
     );
   }
-  if (hasNoImage) {
+  if (hasNoImage && session.operator) {
     return (
       <Step title={t('next.noImage')}>
         <p>{t('next.noImageHow')}</p>
@@ -269,7 +269,7 @@ function NextSteps({ zone }: { zone: ZoneStatus | undefined }) {
       </Step>
     );
   }
-  if (instances === 0 && images.data && opens(session, 'creating')) {
+  if (instances === 0 && images.data && opens(session, 'acting')) {
     return (
       <Step title={t('next.noInstance')}>
         <p>{t('next.noInstanceHow')}</p>

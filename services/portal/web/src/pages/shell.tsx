@@ -72,7 +72,7 @@ function Frame({ session, live }: { session: Session; live: Live }) {
   const { t } = useTranslation();
   const route = allowed(parse(useHash()), session);
   const [hasUsage, hasInstances, hasTasks, mayCreate] = (
-    ['usage', 'instances', 'tasks', 'creating'] as const
+    ['usage', 'instances', 'tasks', 'acting'] as const
   ).map((place) => opens(session, place));
   useNames();
   const [isDrawerOpen, setDrawerOpen] = useState(false);

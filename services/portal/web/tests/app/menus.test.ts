@@ -9,13 +9,13 @@ const NOTHING = { menu: [] };
 
 describe('a menu', () => {
   test.each([
-    [EVERYTHING, ['usage', 'cells', 'instances', 'creating', 'tasks']],
-    [TENANT, ['instances', 'creating', 'tasks']],
+    [EVERYTHING, ['usage', 'cells', 'instances', 'acting', 'tasks']],
+    [TENANT, ['instances', 'acting', 'tasks']],
     [WATCHER, ['usage', 'cells', 'instances', 'tasks']],
     [{ menu: ['image'] }, ['tasks']],
     [NOTHING, []],
   ])('of %j opens %j', (session, places) => {
-    const all = ['usage', 'cells', 'instances', 'creating', 'tasks'] as const;
+    const all = ['usage', 'cells', 'instances', 'acting', 'tasks'] as const;
     expect(all.filter((place) => opens(session, place))).toEqual(places);
   });
 });
@@ -31,6 +31,11 @@ describe('an address', () => {
       expect(allowed(parse(hash), NOTHING)).toEqual({ page: 'closed' });
     }
     expect(allowed(parse('#/moon'), NOTHING)).toEqual({ page: 'nowhere' });
+  });
+
+  test('leads who may only look to no console', () => {
+    expect(allowed(parse('#/instances/x/console'), WATCHER)).toEqual(parse('#/instances/x'));
+    expect(allowed(parse('#/instances/x/console'), TENANT)).toEqual(parse('#/instances/x/console'));
   });
 
   test('is left as it is for whom it is open', () => {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parse, paths, type Route } from '../../src/app/router';
+import { codeOf, parse, paths, type Route } from '../../src/app/router';
 
 const list = { page: 'instances', keyword: '', offset: 0, isCreating: false } as const;
 
@@ -35,4 +35,13 @@ test.each([
 test('what is put into an address is read back from it', () => {
   const asked = { keyword: 'a&b=c +é', offset: 100, isCreating: true };
   expect(parse(paths.instances(asked))).toEqual({ page: 'instances', ...asked });
+});
+
+test.each([
+  ['#/?code=KWR6-C9MM', 'KWR6-C9MM'],
+  ['#/', ''],
+  ['', ''],
+  ['#/instances?q=code', ''],
+])('the first-start code of %j is %j', (hash, code) => {
+  expect(codeOf(hash)).toBe(code);
 });
