@@ -58,6 +58,12 @@ class Portal:
     def directory(self) -> Directory:
         return self.shelf.book
 
+    def who_of(self, session: Session) -> Who | None:
+        """Who a session stands for at this moment; None when it has ended, or its user is gone."""
+        if not self.sessions.is_open(session.key, self.monotonic_s()):
+            return None
+        return self.directory.who(session.user)
+
     @property
     def owners(self) -> Owners:
         return self.feed.owners

@@ -11,7 +11,7 @@ from nano.model.errors import NanoError
 from nano.web.events import Event
 from services.portal.ring import REREAD, Ring
 from services.portal.upstream import Request, Upstream
-from services.portal.visible import Owners, Thing
+from services.portal.visible import Owners, Thing, guest_thing, image_thing
 
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Waits between attempts; the last one repeats."""
@@ -74,11 +74,8 @@ class Feed:
         for guest in await self._guests():
             things[guest["id"]] = guest_thing(guest)
         for kind in ("disk", "media"):
-            images = await self._upstream.data(
-                Request("GET", f"/{kind}_image_search/", query=[("all", "true")])
-            )
-            for image in images:
-                things[image["id"]] = Thing(kind, image["owner"], image["group"], image["name"])
+            for image in await self._upstream.images(kind):
+                things[image["id"]] = image_thing(kind, image)
         self.owners.start_over(things)
 
     async def _guests(self) -> list[dict[str, Any]]:
@@ -97,8 +94,3 @@ class Feed:
     def _heard(self, *, is_heard: bool) -> None:
         self.is_heard = is_heard
         self.bell.ring()
-
-
-def guest_thing(guest: dict[str, Any]) -> Thing:
-    """The owner in a documented answer; its name is the full one."""
-    return Thing("instance", guest["owner"], guest["group"], guest["name"])

@@ -14,7 +14,7 @@ from fastapi import Response
 
 from nano.model.errors import Invalid
 from nano.web.streamed import Streamed
-from services.portal.call import Call
+from services.portal.call import API, Call
 from services.portal.upstream import Query, Request, problem
 
 FAILURE = "nano-failure"
@@ -34,7 +34,6 @@ _PASSED_BACK = (
     *("etag", "last-modified", "cache-control", "expires", "pragma", "signature", "retry-after", "location"),
     *("nano-task", "nano-revision", "nano-replica", "nano-replica-age"),
 )
-_STATUS_OF_FAILURE = 400
 
 Members: TypeAlias = dict[str, Any]
 
@@ -102,7 +101,7 @@ def is_name(text: str) -> bool:
 def path_of(call: Call[Any]) -> str:
     """Where the gateway has the route of a call; `Invalid` names a part that would be more than one."""
     template: str = call.request.scope["route"].path
-    path = template.removeprefix("/api/v1").replace("{rest:path}", "")
+    path = template.removeprefix(API).replace("{rest:path}", "")
     for name, value in call.params.items():
         if name != "rest" and not is_name(value):
             raise Invalid(name, f"{name} {value!r:.80} is not a name")
@@ -138,7 +137,7 @@ def _failure(reply: httpx.Response) -> str:
         told = msgspec.json.decode(reply.content, type=_Told)
     except msgspec.DecodeError:
         told = _Told()
-    if not told.error_code and reply.status_code < _STATUS_OF_FAILURE:
+    if not told.error_code and not reply.is_error:
         return ""
     return quote(told.detail or told.message or f"status {reply.status_code}", safe=" ,:;()'/-_.=")
 

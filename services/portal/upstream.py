@@ -101,6 +101,12 @@ class Upstream:
                 f"the gateway answered {response.status_code} with what is no answer of its"
             ) from None
 
+    async def images(self, kind: str, session: str = PORTAL) -> list[dict[str, Any]]:
+        """Every `disk` or `media` image of the zone, whoever owns it."""
+        search = Request("GET", f"/{kind}_image_search/", session, [("all", "true")])
+        found: list[dict[str, Any]] = await self.data(search)
+        return found
+
     @asynccontextmanager
     async def stream(
         self, request: Request, content: AsyncIterator[bytes] | None = None

@@ -115,4 +115,14 @@ def thing_of(kind: str, document: Told) -> Thing:
     if kind == "instance":
         spec = document["spec"]
         return Thing("instance", spec["owner"], spec["group"], f"{spec['group']}.{spec['name']}")
-    return Thing(document["kind"], document["owner"], document["group"], document["name"])
+    return image_thing(document["kind"], document)
+
+
+def guest_thing(guest: Told) -> Thing:
+    """The owner in a documented answer; its name is the full one."""
+    return Thing("instance", guest["owner"], guest["group"], guest["name"])
+
+
+def image_thing(kind: str, image: Told) -> Thing:
+    """The owner of a `disk` or `media` image, as events and lists tell it."""
+    return Thing(kind, image["owner"], image["group"], image["name"])

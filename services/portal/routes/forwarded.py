@@ -16,7 +16,6 @@ from nano.web import envelope
 from nano.web.envelope import Answer
 from services.portal.access import Menu
 from services.portal.call import Call, Handler, Route, menus
-from services.portal.feed import guest_thing
 from services.portal.forwarding import (
     FAILURE,
     Members,
@@ -28,9 +27,9 @@ from services.portal.forwarding import (
     written,
 )
 from services.portal.upstream import Request
-from services.portal.visible import Thing, sees
+from services.portal.visible import Thing, guest_thing, image_thing, sees
 
-__all__ = ["FAILURE", "ROUTES", "seen_guest"]
+__all__ = ["FAILURE", "ROUTES", "named", "seen_guest"]
 
 _TASKS_PAGE = 1000
 _SHOWN = 50
@@ -60,19 +59,23 @@ async def seen_image(call: Call[Any], kind: str, image_id: str, field: str = "id
     """An image that the caller sees; `NotFound` where there is none for them."""
     owners = call.portal.owners
     if owners.of(image_id) is None:
-        search = Request("GET", f"/{kind}_image_search/", query=[("all", "true")])
-        for image in await call.portal.upstream.data(search):
-            owners.learn(image["id"], Thing(kind, image["owner"], image["group"], image["name"]))
+        for image in await call.portal.upstream.images(kind):
+            owners.learn(image["id"], image_thing(kind, image))
     thing = owners.of(image_id)
     if thing is None or thing.kind != kind or not sees(call.who, thing):
         raise NotFound(f"there is no {kind} image {image_id!r:.80}", field=field, subject=image_id)
     return thing
 
 
-def _named(call: Call[Any], parameter: str = "id") -> str:
-    """The name of what a path means, where the caller sees it; what they wrote where not."""
-    thing = call.portal.owners.of(call.params[parameter])
-    return thing.name if thing is not None and sees(call.who, thing) else call.params[parameter]
+def named(call: Call[Any], thing_id: str) -> str:
+    """The name of an instance or image, where the caller sees it; what they wrote where not."""
+    thing = call.portal.owners.of(thing_id)
+    return thing.name if thing is not None and sees(call.who, thing) else thing_id
+
+
+def _named(call: Call[Any]) -> str:
+    """The name of what the path means."""
+    return named(call, call.params["id"])
 
 
 def _own(call: Call[Any], asked: Members, *, fill: bool) -> Members:
@@ -165,11 +168,8 @@ async def image_file(call: Call[None], kind: str) -> Response:
 
 async def images(call: Call[None], kind: str) -> Answer:
     """Every image, of which the caller gets what they see."""
-    search = Request("GET", f"/{kind}_image_search/", call.by.session.label, [("all", "true")])
-    found = await call.portal.upstream.data(search)
-    return envelope.success(
-        [each for each in found if sees(call.who, Thing(kind, each["owner"], each["group"], each["name"]))]
-    )
+    found = await call.portal.upstream.images(kind, call.by.session.label)
+    return envelope.success([each for each in found if sees(call.who, image_thing(kind, each))])
 
 
 async def create_image(call: Call[None]) -> Response:

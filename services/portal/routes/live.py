@@ -192,11 +192,7 @@ class _Stream:
         )
 
     def _who(self) -> Who | None:
-        """Who it is now; None when the session has ended, or the user is gone."""
-        session = self._caller.session
-        if not self._portal.sessions.is_open(session.key, self._portal.monotonic_s()):
-            return None
-        return self._portal.directory.who(session.user)
+        return self._portal.who_of(self._caller.session)
 
     def _now(self) -> Who:
         """Who it is at this moment, for one message: news may have been waited for, and so may the reader."""

@@ -19,7 +19,7 @@ from services.portal.access import Menu
 from services.portal.call import Call, Portal, Route, menus
 from services.portal.callers import shown_session
 from services.portal.channels import Channel
-from services.portal.routes.forwarded import seen_guest
+from services.portal.routes.forwarded import named, seen_guest
 from services.portal.upstream import Request
 from services.portal.visible import sees
 
@@ -150,16 +150,12 @@ async def _relayed(portal: Portal, channel: Channel, socket: Socket, console: _C
 async def _while_allowed(portal: Portal, channel: Channel) -> None:
     """Returns when the session has ended, or its user may not see the instance any more."""
 
-    def is_over() -> bool:
-        is_open = portal.sessions.is_open(channel.session.key, portal.monotonic_s())
-        return not (is_open and _allowed(portal, channel))
-
-    while not await portal.feed.bell.until(is_over, LOOK_S):
+    while not await portal.feed.bell.until(lambda: not _allowed(portal, channel), LOOK_S):
         pass
 
 
 def _allowed(portal: Portal, channel: Channel) -> bool:
-    who = portal.directory.who(channel.session.user)
+    who = portal.who_of(channel.session)
     return who is not None and bool(who.menu & _MENUS) and sees(who, portal.owners.of(channel.instance))
 
 
@@ -171,7 +167,7 @@ ROUTES = (
         "Open a console",
         _MENUS,
         MonitorRequest,
-        lambda call: f"open the console of instance {_name(call)}",
+        lambda call: f"open the console of instance {named(call, call.body.guest[:64])}",
     ),
     Route(
         "GET",
@@ -182,8 +178,3 @@ ROUTES = (
         is_websocket=True,
     ),
 )
-
-
-def _name(call: Call[MonitorRequest]) -> str:
-    thing = call.portal.owners.of(call.body.guest)
-    return thing.name if thing is not None and sees(call.who, thing) else call.body.guest[:64]
