@@ -28,7 +28,7 @@ MALFORMED = 1007
 FIRST_S = 10.0
 """How long a page may take to say what it wants."""
 LOOK_S = 5.0
-"""How often a quiet stream looks whether its session is still open."""
+"""How often a quiet stream, or an open console, looks whether its session is still open."""
 BATCH = 256
 MOST_SAMPLES = 64
 ZONE = "zone"

@@ -20,14 +20,11 @@ from services.portal.call import Call, Portal, Route, menus
 from services.portal.callers import shown_session
 from services.portal.channels import Channel
 from services.portal.routes.forwarded import named, seen_guest
+from services.portal.routes.live import ENDED, LOOK_S
 from services.portal.upstream import Request
 from services.portal.visible import sees
 
 PROTOCOL = "binary"
-ENDED = 4401
-"""Log in again."""
-LOOK_S = 5.0
-"""How often an open console looks whether its session may still have it."""
 _PASSED_BACK = frozenset({websocket.NORMAL, websocket.BROKEN, 1001, 1012})
 _MENUS = menus(Menu.INSTANCE)
 
