@@ -7,7 +7,7 @@ from email.utils import formatdate
 import msgspec
 from starlette.responses import Response
 
-from nano.model.errors import Busy, Conflict, Unsupported
+from nano.model.errors import Conflict, Unsupported
 from nano.model.image import Content, Image, ImageKind
 from nano.web import envelope
 from nano.web.envelope import Answer
@@ -79,10 +79,13 @@ async def upload(call: Call[None]) -> Answer:
 async def download(call: Call[None]) -> Response:
     """The file itself, whole or a range of it."""
     image = images.found(call, KIND)
-    if image.uploading:
-        raise Busy(f"image {image.id} is being uploaded: wait for its end", subject=image.id)
     if image.content is None:
-        raise Conflict(f"image {image.id} has no content yet: upload its file first", subject=image.id)
+        missing = (
+            "is being uploaded: wait for its end"
+            if image.uploading
+            else "has no content yet: upload its file"
+        )
+        raise Conflict(f"image {image.id} {missing}", subject=image.id)
     content, headers = image.content, call.request.headers
     common = _file_headers(image, content)
     if headers.get("if-none-match") == common["ETag"]:

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from nano import wire
 from nano.contracts.nano import v1
-from nano.model.errors import Busy, Cancelled, NotFound, TimedOut, Unsupported
+from nano.model.errors import Cancelled, NotFound, TimedOut, Unsupported
 from nano.model.ids import ImageId
 from nano.model.image import Image, ImageKind
 from nano.web import envelope
@@ -130,8 +130,6 @@ async def create(call: Call[ImageCreate], kind: ImageKind) -> Answer:
 async def modify(call: Call[ImageModify], kind: ImageKind) -> Answer:
     body = call.body
     image = found(call, kind)
-    if image.uploading:
-        raise Busy(f"image {image.id} is being uploaded: wait for its end", subject=image.id)
     if body.owner not in {"", image.owner} or body.group not in {"", image.group}:
         raise Unsupported("images do not change hands yet: leave owner and group out", field="owner")
     message = wire.outgoing(image)
@@ -149,10 +147,11 @@ async def delete(call: Call[None], kind: ImageKind) -> Answer:
 
 
 async def upload(call: Call[None], kind: ImageKind) -> Answer:
-    """From the client to the store, piece by piece; answers when the bytes are durable there."""
+    """From the client to the store, piece by piece; answers when the bytes are durable there.
+
+    Whether somebody else is at it the store knows: our view may lag behind an upload that has just failed.
+    """
     image = found(call, kind)
-    if image.uploading:
-        raise Busy(f"image {image.id} is being uploaded already: wait for its end", subject=image.id)
     pieces = image_bytes(call.request.headers.get("content-type", ""), _body(call.request))
     async with aclosing(pieces):
         revision = await call.services.image_bytes.put(image.id, pieces)
