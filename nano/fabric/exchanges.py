@@ -14,13 +14,14 @@ from aioquic.quic.events import StopSendingReceived, StreamDataReceived, StreamR
 from grpclib.exceptions import StreamTerminatedError
 from h2.exceptions import StreamClosedError
 
-from nano.fabric.h3 import Http3
+from nano.fabric.h3 import Http3, Malformed
 from nano.fabric.quic import Connection
 from nano.fabric.stream import Cancellable, Headers, Stream
 from nano.model.errors import NanoError
 from nano.model.peers import Peer
 
 _CANCELLED = ErrorCode.H3_REQUEST_CANCELLED
+_MALFORMED = {ErrorCode.H3_MESSAGE_ERROR, ErrorCode.H3_EXCESSIVE_LOAD}
 
 
 class Carrier(Protocol):
@@ -155,7 +156,8 @@ class Exchanges:
         if not stream.received_end:
             stream.received_end = True
             self._deaf.add(stream.id)
-            self._quic.stop_stream(stream.id, code if self._quic.is_client else ErrorCode.H3_NO_ERROR)
+            blamed = self._quic.is_client or code in _MALFORMED
+            self._quic.stop_stream(stream.id, code if blamed else ErrorCode.H3_NO_ERROR)
         if self._http is not None:
             self._http.forget(stream.id)
         self._carrier.flush_soon()
@@ -224,6 +226,15 @@ class Exchanges:
                     stream.ended()
             case HeadersReceived(headers=block, stream_id=stream_id, stream_ended=ended):
                 self._headers_came(stream_id, block, ended=ended)
+            case Malformed():
+                self._malformed(event)
+
+    def _malformed(self, found: Malformed) -> None:
+        """What came on a stream is no message: break off this stream, and no other."""
+        stream = self._streams.get(found.stream_id) or Stream(self, found.stream_id)
+        stream.received_end = stream.received_end or found.ended
+        stream.terminate(StreamTerminatedError(f"the peer sent what is no message: {found.reason}"))
+        self.reset(stream, found.code)
 
     def _headers_came(self, stream_id: int, block: list[tuple[bytes, bytes]], *, ended: bool) -> None:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in block]

@@ -8,7 +8,7 @@ from aioquic.h3.events import DataReceived, HeadersReceived
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nano.fabric.h3 import HEADERS_LIMIT_BYTES, Http3
+from nano.fabric.h3 import HEADERS_LIMIT_BYTES, Http3, Malformed
 from tests.support.quic_pairs import Pair
 
 REQUEST = [
@@ -79,6 +79,29 @@ def test_a_header_block_that_would_fill_memory_ends_the_connection(folder: Path)
     web.run()
     assert web.pair.server.ended is not None
     assert web.pair.server.ended.error_code == ErrorCode.H3_EXCESSIVE_LOAD
+
+
+def test_a_malformed_request_ends_its_stream_only(folder: Path) -> None:
+    web = _Web(folder)
+    stream_id = web.pair.client.get_next_available_stream_id()
+    web.client.send_headers(stream_id, REQUEST[:3], end_stream=True)
+    (told,) = web.run()
+    assert isinstance(told, Malformed)
+    assert (told.stream_id, told.code, told.ended) == (stream_id, ErrorCode.H3_MESSAGE_ERROR, True)
+    assert "path" in told.reason
+    assert web.pair.server.ended is None
+
+
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_goaway_is_read_in_whatever_pieces_it_comes(folder: Path, cut: int) -> None:
+    web = _Web(folder)
+    frames = encode_frame(0x2F, b"grease") + encode_frame(FrameType.GOAWAY, b"\x00")
+    web.pair.server.send_stream_data(3, frames[:cut])
+    web.run()
+    web.pair.server.send_stream_data(3, frames[cut:])
+    web.run()
+    assert web.client.peer_leaves
+    assert web.pair.client.ended is None
 
 
 def test_a_forgotten_stream_leaves_nothing_behind(folder: Path) -> None:
