@@ -91,7 +91,7 @@ def checked(message: M, path: str = "") -> M:
     metadata: betterproto2.ProtoClassMetadata = message._betterproto  # type: ignore[arg-type]
     for name, meta in metadata.meta_by_field_name.items():
         value = getattr(message, name)
-        if value is None:
+        if value is None and (meta.optional or meta.group or meta.proto_type == betterproto2.TYPE_MESSAGE):
             continue
         where = f"{path}{name}"
         for index, item in enumerate(value) if meta.repeated else ((-1, value),):

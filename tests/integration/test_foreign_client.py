@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nano.contracts.nano import v1
@@ -19,7 +20,7 @@ from nano.fabric.caller import caller
 from nano.fabric.codec import MessageCodec
 from nano.fabric.fabric import Fabric
 from nano.fabric.framing import MESSAGE_LIMIT_BYTES
-from nano.fabric.status import status_of
+from nano.fabric.status import Detail, status_of
 from nano.model.errors import BY_CODE, NotFound
 from nano.model.peers import Role
 from services.addresspool.rpc import ROLES as ADDRESS_ROLES
@@ -273,7 +274,7 @@ async def test_a_range_that_is_not_spoken_is_refused(client: ForeignClient, bodi
     status, body, fields = await _get(client, ("range", "bytes=5-9"))
     assert status == 400
     assert b"range" in body
-    assert '"field":"range"' in dict(fields)["nano-error"]
+    assert msgspec.json.decode(dict(fields)["nano-error"], type=Detail).field == "range"
 
 
 async def test_what_is_not_there_is_not_found(client: ForeignClient, bodies: Bodies) -> None:
