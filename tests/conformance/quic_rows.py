@@ -106,7 +106,7 @@ def _packet_types() -> list[Row]:
     return rows
 
 
-_CUT = {
+CUT = {
     "ACK": frame(_FRAME.ACK, 1, 0),
     "ACK with ECN counts": frame(_FRAME.ACK_ECN, 0, 0, 0, 0, 1),
     "RESET_STREAM": frame(_FRAME.RESET_STREAM, 0, 0),
@@ -138,7 +138,7 @@ def _cut_frames() -> list[Row]:
             connection("FRAME_ENCODING_ERROR"),
             _sends(payload),
         )
-        for name, payload in _CUT.items()
+        for name, payload in CUT.items()
     ]
 
 

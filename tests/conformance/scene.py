@@ -19,7 +19,7 @@ from aioquic._buffer import Buffer
 from aioquic.buffer import encode_uint_var
 from aioquic.h3.connection import ErrorCode, FrameType, Setting, StreamType, encode_frame, encode_settings
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import NetworkAddress, QuicConnectionId
+from aioquic.quic.connection import NetworkAddress, QuicConnectionError, QuicConnectionId
 from aioquic.quic.events import StopSendingReceived, StreamDataReceived, StreamReset
 from aioquic.quic.packet import QuicErrorCode
 from aioquic.quic.stream import QuicStream
@@ -96,6 +96,13 @@ class Liar(Connection):
             made_up = QuicConnectionId(cid=data[1:9], sequence_number=self._host_cid_seq, was_sent=True)
             self._host_cids.append(made_up)
         super().receive_datagram(data, addr, now)
+
+    def _payload_received(self, *arguments: Any, **options: Any) -> tuple[bool, bool]:
+        """What is wrong in its eyes with what we say is acknowledged all the same."""
+        try:
+            return super()._payload_received(*arguments, **options)
+        except QuicConnectionError:
+            return True, False
 
     def _get_or_create_stream(self, frame_type: int, stream_id: int) -> QuicStream:
         """It knows nothing of the streams that a row spoke on with frames made by hand."""
@@ -179,7 +186,7 @@ def zone() -> dict[str, Identity]:
 
 
 @functools.cache
-def _credentials(name: str) -> Credentials:
+def credentials(name: str) -> Credentials:
     return Credentials.load(zone()[name], utc_now)
 
 
@@ -204,8 +211,8 @@ class Scene:
         self._server = server
         cell = zone()["cell"]
         common = {"datagram_bytes": 1200, "idle_timeout_s": 60.0}
-        own = _credentials("cell" if server else "scheduler")
-        other = _credentials(liar if liar == "stranger" else ("scheduler" if server else "cell"))
+        own = credentials("cell" if server else "scheduler")
+        other = credentials(liar if liar == "stranger" else ("scheduler" if server else "cell"))
         ours = own.configuration(dials=None if server else cell.dns_name, **common)  # type: ignore[arg-type]
         theirs = other.configuration(dials=cell.dns_name if server else None, **common)  # type: ignore[arg-type]
         theirs.verify_mode = ssl.CERT_NONE
