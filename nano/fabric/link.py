@@ -122,6 +122,11 @@ class Link:
         """Take one datagram in; `flush` answers a batch of them."""
         self._guarded(self._receive, data, address)
 
+    def drained(self) -> None:
+        """All that had come is taken in: act on it now, and answer once those whom it woke had their turn."""
+        self._guarded(self._act)
+        self.flush_soon()
+
     def flush(self) -> None:
         """Act on what has happened and send what there is to send."""
         self._flush_handle = None
@@ -129,7 +134,7 @@ class Link:
 
     def flush_soon(self) -> None:
         """Send at the end of this turn of the loop: what several calls say now goes into one packet."""
-        if self._flush_handle is None:
+        if self._flush_handle is None and self.error is None:
             self._flush_handle = self._loop.call_soon(self.flush)
 
     def close(self, error: NanoError | None = None) -> None:
@@ -207,9 +212,12 @@ class Link:
         if self._quic.take(data, address, now) and self._liveness.heard(now) and self.is_up:
             self._owner.link_silent(self, suspected=False)
 
-    def _flush(self) -> None:
+    def _act(self) -> None:
         while (event := self._quic.next_event()) is not None:
             self._handle(event)
+
+    def _flush(self) -> None:
+        self._act()
         self._transmit()
         ended = self._quic.ended
         if ended is not None:
