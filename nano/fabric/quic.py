@@ -157,6 +157,12 @@ class Connection(QuicConnection):
         """Requests that are not over at both ends yet."""
         return sum(1 for stream_id in self._streams if not stream_is_unidirectional(stream_id))
 
+    def open_stream(self) -> int:
+        """Open a stream for a request, and send nothing yet; its id. Look at `free_streams` before."""
+        stream_id = self.get_next_available_stream_id()
+        self._get_or_create_stream_for_send(stream_id)
+        return stream_id
+
     def has_stream(self, stream_id: int) -> bool:
         return stream_id in self._streams
 
