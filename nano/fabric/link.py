@@ -240,8 +240,8 @@ class Link:
         if not self._quic.has_path:
             return  # not one valid packet yet: nobody to answer
         self.exchanges.push()
-        datagrams = self._quic.datagrams_to_send(now=self._loop.time())
-        if datagrams:
+        now = self._loop.time()
+        if not self._quic.is_quiet(now) and (datagrams := self._quic.datagrams_to_send(now=now)):
             self._send(datagrams)
 
     def _handle(self, event: quic_events.QuicEvent) -> None:
