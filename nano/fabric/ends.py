@@ -144,7 +144,7 @@ class Dialled(_End):
         self.link.receive(data, address)
 
     def drained(self) -> None:
-        self.link.flush()
+        self.link.drained()
 
     def link_up(self, link: Link) -> None:
         if not self._up.done():
@@ -206,7 +206,7 @@ class Listener(_End):
     def drained(self) -> None:
         touched, self._touched = self._touched, {}
         for link in touched:
-            link.flush()
+            link.drained()
 
     def address_issued(self, link: Link, connection_id: bytes) -> None:
         self._by_id[connection_id] = link

@@ -1,5 +1,9 @@
 """HTTP/3 on a `quic.Connection`: aioquic's, with GOAWAY, a limit on headers, and no QPACK dynamic table.
 
+**What comes in whole frames is read without aioquic's parser** (`whole_frames.py`, `header_blocks.py`).
+Whatever is out of the ordinary, broken frames first of all, goes to aioquic as if there were no other way:
+what a peer may not do is judged in one place.
+
 What a peer may not do, and what it gets for it, is a table that the tests execute: docs/conformance.md. A
 message that is malformed ends its stream only; frames that HTTP/3 forbids end the connection.
 
@@ -7,7 +11,6 @@ The private parts of aioquic's HTTP/3 layer that we touch stand here; the versio
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, cast
 
 import pylsqpack
@@ -19,6 +22,7 @@ from aioquic.h3.connection import (
     FrameError,
     FrameType,
     H3Connection,
+    H3Stream,
     HeadersState,
     IdError,
     MessageError,
@@ -28,19 +32,25 @@ from aioquic.h3.connection import (
     StreamType,
     encode_frame,
 )
-from aioquic.h3.events import H3Event, Headers, HeadersReceived
+from aioquic.h3.events import DataReceived, H3Event, HeadersReceived
+from aioquic.quic.events import StreamDataReceived
 
+from nano.fabric.header_blocks import (
+    HEADERS_LIMIT_BYTES,
+    Headers,
+    TooLarge,
+    check_request,
+    check_size,
+    request_headers,
+    response_headers,
+    text,
+    trailers,
+)
 from nano.fabric.quic import Connection
+from nano.fabric.whole_frames import HEADERS, whole_frames
 
 ALPN = ["h3"]
 
-HEADERS_LIMIT_BYTES = 64 * 1024
-"""Largest header block, as it comes and as it is read (RFC 9114, 4.2.2, counts 32 bytes more for each field).
-
-aioquic gathers a block before it decodes it, and would gather for ever.
-"""
-
-_FIELD_OVERHEAD_BYTES = 32
 _CONTROL_LIMIT_BYTES = 16 * 1024
 """Largest frame on a control stream that is gathered: SETTINGS. Ours has 20 bytes."""
 
@@ -54,24 +64,23 @@ _GREASE = 0x21
 
 _CRITICAL = {StreamType.CONTROL, StreamType.QPACK_ENCODER, StreamType.QPACK_DECODER}
 
+Piece = tuple[Headers | None, bytes, bool]
+"""Of a message: a header block, or (None) bytes of its body; and whether it is the last of it."""
+
 
 class _ExcessiveLoad(ProtocolError):
     error_code = ErrorCode.H3_EXCESSIVE_LOAD
 
 
-class _TooLarge(_ExcessiveLoad):
-    """Of one message only."""
+class Malformed(Exception):
+    """A message is not what HTTP allows (RFC 9114, 4.1.2): its stream is to be reset with `code`.
 
+    `ended`: the peer has nothing more to send on it.
+    """
 
-@dataclass
-class Malformed(H3Event):
-    """A message is not what HTTP allows (RFC 9114, 4.1.2): its stream is to be reset with `code`."""
-
-    stream_id: int
-    code: int
-    reason: str
-    ended: bool
-    """Whether the peer has nothing more to send on it."""
+    def __init__(self, reason: str, code: int, *, ended: bool) -> None:
+        super().__init__(reason)
+        self.code, self.ended = code, ended
 
 
 class _Ids:
@@ -157,6 +166,56 @@ class Http3(H3Connection):
     def knows(self, stream_id: int) -> bool:
         return stream_id in self._stream
 
+    def read(self, event: StreamDataReceived) -> list[Piece]:
+        """What has come on a stream, in order; `Malformed` if it is no message."""
+        found = self._read_whole(event.stream_id, event.data, last=event.end_stream)
+        if found is None:
+            found = [_piece(told) for told in self.handle_event(event)]
+        return found
+
+    def _read_whole(self, stream_id: int, data: bytes, *, last: bool) -> list[Piece] | None:
+        """Proper frames that begin and end in `data`; None, and nothing changed, if it is anything else."""
+        stream = self._stream.get(stream_id)
+        if stream_id & 3 or self._is_done or (stream is not None and not _between_frames(stream)):
+            return None
+        frames = whole_frames(data)
+        if not frames:
+            return None
+        state = HeadersState.INITIAL if stream is None else stream.headers_recv_state
+        found: list[Piece] = []
+        for kind, body in frames:
+            if kind == HEADERS:
+                headers, state = self._block(body, state)
+                if headers is None:
+                    return None
+                found.append((headers, b"", False))
+            elif state is HeadersState.AFTER_HEADERS:
+                found.append((None, body, False))
+            else:
+                return None
+        if last:
+            headers, body, _ = found[-1]
+            found[-1] = (headers, body, True)
+        self._remember(stream_id, stream, state, last=last)
+        return found
+
+    def _block(self, block: bytes, state: HeadersState) -> tuple[Headers | None, HeadersState]:
+        if state is HeadersState.INITIAL:
+            headers = response_headers(block) if self._is_client else request_headers(block)
+            return headers, HeadersState.AFTER_HEADERS
+        if state is HeadersState.AFTER_HEADERS:
+            return trailers(block), HeadersState.AFTER_TRAILERS
+        return None, state
+
+    def _remember(self, stream_id: int, stream: H3Stream | None, state: HeadersState, *, last: bool) -> None:
+        """A message that came whole in one piece needs no memory, the rest leaves what aioquic would."""
+        if stream is None:
+            if last:
+                return
+            stream = self._stream[stream_id] = H3Stream(stream_id)
+        stream.headers_recv_state = state
+        stream.receiving_ended = last
+
     def _get_local_settings(self) -> dict[int, int]:
         """No dynamic table: it costs a packet of its own, an acknowledgement, for each header block.
 
@@ -177,12 +236,12 @@ class Http3(H3Connection):
         try:
             found = super()._receive_request_or_push_data(stream, data, stream_ended)
             if begins and found and isinstance(found[0], HeadersReceived):
-                _check_size(found[0].headers)
+                check_size(found[0].headers)
                 if not self._is_client:
-                    _check_request(found[0].headers)
-        except (MessageError, _TooLarge) as error:
+                    check_request(found[0].headers)
+        except (MessageError, TooLarge) as error:
             stream.receiving_ended = stream_ended
-            return [Malformed(stream.stream_id, error.error_code, error.reason_phrase, stream_ended)]
+            raise Malformed(error.reason_phrase, error.error_code, ended=stream_ended) from error
         return found
 
     def _receive_stream_data_uni(self, stream: Any, data: bytes, stream_ended: bool) -> list[H3Event]:
@@ -221,20 +280,14 @@ class Http3(H3Connection):
         """
 
 
-def _check_size(headers: Headers) -> None:
-    if sum(len(name) + len(value) + _FIELD_OVERHEAD_BYTES for name, value in headers) > HEADERS_LIMIT_BYTES:
-        raise _TooLarge(f"the fields of a message are above {HEADERS_LIMIT_BYTES} bytes")
+def _between_frames(stream: H3Stream) -> bool:
+    return not stream.buffer and stream.frame_size is None and not stream.receiving_ended
 
 
-def _check_request(headers: Headers) -> None:
-    """What RFC 9114, 4.3.1 asks of a request, and stock code does not look at."""
-    found = dict(headers)
-    if b":protocol" in found:
-        raise MessageError("no protocol is offered that CONNECT could name")
-    if found[b":method"] == b"CONNECT":
-        if b":scheme" in found or b":path" in found:
-            raise MessageError("a CONNECT has no scheme and no path")
-    elif not found.get(b":scheme") or not found.get(b":path"):
-        raise MessageError("a request needs a scheme and a path")
-    if found.get(b"host", found[b":authority"]) != found[b":authority"]:
-        raise MessageError("the request names two hosts")
+def _piece(event: H3Event) -> Piece:
+    match event:
+        case DataReceived(data=data, stream_ended=ended):
+            return None, data, ended
+        case HeadersReceived(headers=block, stream_ended=ended):
+            return text(block), b"", ended
+    return None, b"", False  # pushes and datagrams: nobody asked for any

@@ -34,7 +34,7 @@ from aioquic.quic.connection import (
     stream_is_client_initiated,
     stream_is_unidirectional,
 )
-from aioquic.quic.events import ConnectionTerminated, StreamDataReceived
+from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, StreamDataReceived
 from aioquic.quic.packet import (
     STATELESS_RESET_TOKEN_SIZE,
     QuicErrorCode,
@@ -180,6 +180,12 @@ class Connection(QuicConnection):
     def open_streams(self) -> int:
         """Requests that are not over at both ends yet."""
         return sum(1 for stream_id in self._streams if not stream_is_unidirectional(stream_id))
+
+    def open_stream(self) -> int:
+        """Open a stream for a request, and send nothing yet; its id. Look at `free_streams` before."""
+        stream_id = self.get_next_available_stream_id()
+        self._get_or_create_stream_for_send(stream_id)
+        return stream_id
 
     def has_stream(self, stream_id: int) -> bool:
         return stream_id in self._streams
@@ -453,9 +459,52 @@ class Connection(QuicConnection):
         self.receive_datagram(data, address, now)
         self._unacknowledged += 1
         space = self._spaces.get(_ONE_RTT)
-        if space is not None and space.ack_at is not None and len(self._events) == waiting:
-            space.ack_at = now  # nothing that anybody will answer: a timer would only be one more wake-up
+        if space is not None and space.ack_at is not None and not self._will_be_answered(waiting):
+            space.ack_at = now  # a timer for it would only be one more wake-up
         return self._close_at != idle_at  # moved on for each packet whose seal is right
+
+    def _will_be_answered(self, heard: int) -> bool:
+        """Whether what came, behind `heard` events, may be answered by more than an acknowledgement."""
+        return len(self._events) > heard and not isinstance(self._events[-1], DatagramFrameReceived)
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether there is surely nothing to send: most of what comes to an idle link asks for nothing.
+
+        All that aioquic could have to write, in the order of `_write_application`.
+        """
+        space, path = self._spaces.get(_ONE_RTT), self._network_paths[0]
+        if space is None or not self._handshake_confirmed or self._close_pending:
+            return False
+        return not (
+            (space.ack_at is not None and space.ack_at <= now)
+            or self._streams_queue
+            or self._datagrams_pending
+            or self._ping_pending
+            or self._probe_pending
+            or self._streams.due
+            or len(self._network_paths) > 1
+            or not path.is_validated
+            or path.remote_challenges
+            or self._handshake_done_pending
+            or self._retire_connection_ids
+            or self._streams_blocked_pending
+            or self._remote_preferred_address is not None
+            or not self._crypto_streams[_ONE_RTT].sender.buffer_is_empty
+            or not all(connection_id.was_sent for connection_id in self._host_cids)
+            or self._limits_due()
+        )
+
+    def _limits_due(self) -> bool:
+        """Whether the peer should be told that it may send more, or open more streams."""
+        data, calls, others = self._local_max_data, self._local_max_streams_bidi, self._local_max_streams_uni
+        return (
+            self._connection_room_due()
+            or data.value != data.sent
+            or calls.value != calls.sent
+            or calls.used * 2 > calls.value
+            or others.value != others.sent
+            or others.used * 2 > others.value
+        )
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)

@@ -224,17 +224,20 @@ def _value(message: Any, name: str, proto_type: str, depth: int) -> object:
 def _sample(data: bytes) -> None:
     newest: dict[str, Usage] = {}
     try:
-        found = wire.usages(wire.decode(v1.Usages, data))
+        found = wire.sampled(data)
     except (Corrupt, Invalid):
         return
     Samples(newest).heard(found)
     assert set(newest) == {usage.subject for usage in found}
-    assert wire.usages(wire.decode(v1.Usages, bytes(wire.usages_message(found)))) == found
+    again = bytes(wire.usages_message(found))
+    if found:
+        assert wire.sampled(again) == found
+    assert wire.usages(wire.decode(v1.Usages, again)) == wire.sampled(again)
 
 
 def _samples() -> list[bytes]:
-    filled = _filled(v1.Usages, 1)
-    return [bytes(filled), bytes(v1.Usages(at_ms=5))]
+    usages = [Usage(subject, 7, 1.5, *range(8)) for subject in ("c1", "vm")]
+    return [bytes(wire.usages_message(usages)), bytes(wire.usages_message(usages[:1])), bytes(v1.Usages())]
 
 
 def _prefix(data: bytes) -> None:

@@ -205,6 +205,13 @@ def _listener() -> tuple[Listener, _Wire]:
     return listener, wire
 
 
+def _answer(listener: Listener) -> None:
+    """What the links would say at the end of this turn of the loop."""
+    listener.drained()
+    for link in listener.links:
+        link.flush()
+
+
 def _pass(listener: Listener, wire: _Wire, honest: Connection, now: float) -> None:
     """Let the honest client and the listener talk until both are silent."""
     for turn in range(20):
@@ -217,7 +224,7 @@ def _pass(listener: Listener, wire: _Wire, honest: Connection, now: float) -> No
             honest.take(packet, ("10.0.0.2", 2000), now)
         for packet, _ in flight:
             listener.receive(packet, HONEST)
-        listener.drained()
+        _answer(listener)
 
 
 @_in_loop
@@ -237,7 +244,7 @@ def _datagrams(data: bytes) -> None:
             datagram = datagram[:1] + honest._peer_cid.cid + datagram[9:]
         listener.receive(datagram, STRANGER)
         received += len(datagram)
-    listener.drained()
+    _answer(listener)
     sent = sum(len(packet) for packet, address in wire.sent if address == STRANGER)
     assert sent <= 3 * received, f"amplified: {sent} bytes for {received}"
     assert len(listener.links) <= 1 + len(pieces(data))
