@@ -7,7 +7,7 @@ from aioquic.quic.packet import QuicFrameType, QuicProtocolVersion
 
 from tests.conformance.quic_rows import frame
 from tests.conformance.row import IGNORED, Row, connection
-from tests.conformance.scene import OURS, Parameters, Scene, varint
+from tests.conformance.scene import OURS, Parameters, Scene, hand_over, varint
 
 _OTHER_NAME = "aioquic names TLS's alert for what QUIC has a code of its own for; the link ends either way"
 _WRONG = connection("TRANSPORT_PARAMETER_ERROR")
@@ -208,7 +208,7 @@ def _token_from_server() -> Scene:
 
 def _server_moves() -> Scene:
     scene = Scene(server=False).connected()
-    scene.link.receive(scene.liar.seal(b"\x1c\0\0\0"), ("10.9.9.9", 9))
+    hand_over(scene.link, scene.liar.seal(b"\x1c\0\0\0"), ("10.9.9.9", 9))
     scene.link.flush()
     return scene
 

@@ -12,7 +12,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pylsqpack
 from aioquic import tls
@@ -26,12 +26,13 @@ from aioquic.quic.packet import QuicErrorCode
 from aioquic.quic.stream import QuicStream
 
 from nano.fabric.credentials import Credentials
+from nano.fabric.ends import Listener
 from nano.fabric.identity import Identity, Usage
 from nano.fabric.link import Link
 from nano.fabric.liveness import Patience
 from nano.fabric.quic import Connection, Windows
 from nano.fabric.stream import Headers, Stream
-from nano.fabric.udp import Datagram
+from nano.fabric.udp import Address, Datagram
 from nano.model.errors import Internal, NanoError
 from nano.model.peers import Role
 from tests.support.certificates import issue, make_zone, utc_now
@@ -39,6 +40,9 @@ from tests.support.certificates import issue, make_zone, utc_now
 OURS, THEIRS = ("10.0.0.2", 2000), ("10.0.0.1", 1000)
 WINDOWS = Windows(stream_bytes=64 * 1024, connection_bytes=128 * 1024, streams=64)
 """Small, so that a row can step over them."""
+
+_PATIENCE = Patience(keep_alive_s=1000.0, suspect_s=3000.0, lost_s=5000.0)
+"""Nobody is lost here because time is made to pass."""
 
 VERSION_1 = 1
 _LONG_TYPES = {tls.Epoch.INITIAL: 0, tls.Epoch.ZERO_RTT: 1, tls.Epoch.HANDSHAKE: 2}
@@ -174,6 +178,35 @@ class _Owner:
         """There is one link."""
 
 
+class _Clock:
+    """The loop of a link, on the scene's own time: its timers are looked at in `Scene.run`."""
+
+    def __init__(self, scene: "Scene") -> None:
+        self._scene = scene
+        self._loop = asyncio.get_running_loop()
+        self.create_future = self._loop.create_future
+
+    def time(self) -> float:
+        return self._scene.now
+
+    def call_soon(self, _act: Callable[..., object], *_: object) -> asyncio.Handle:
+        """`deliver` flushes, always."""
+        return self._never()
+
+    def call_at(self, _when: float, _act: Callable[..., object], *_: object) -> asyncio.TimerHandle:
+        return self._never()
+
+    def _never(self) -> asyncio.TimerHandle:
+        handle = self._loop.call_later(0, self.time)
+        handle.cancel()
+        return handle
+
+
+def hand_over(end: Link | Listener, datagram: bytes, address: Address) -> None:
+    """Give an end a datagram as its socket would."""
+    end.receive(datagram, address)
+
+
 @functools.cache
 def zone() -> dict[str, Identity]:
     """A cell and a scheduler of one zone, and a scheduler of another that has the same name."""
@@ -238,7 +271,8 @@ class Scene:
             role=None if server else cell.role,
             name=None if server else cell.id,
         )
-        self.link = Link(connection, self.owner, send=self._send, verify=verify, patience=Patience())
+        self.link = Link(connection, self.owner, send=self._send, verify=verify, patience=_PATIENCE)
+        self.link._loop = cast("Any", _Clock(self))
         self._encoder = pylsqpack.Encoder()
 
     def _send(self, datagrams: Iterable[Datagram]) -> None:
@@ -268,7 +302,7 @@ class Scene:
     def deliver(self, datagram: bytes) -> None:
         """Hand one datagram of the liar to the end under test."""
         self.passed_in += len(datagram)
-        self.link.receive(datagram, THEIRS)
+        hand_over(self.link, datagram, THEIRS)
         self.link.flush()
 
     def run(self) -> None:
@@ -276,9 +310,11 @@ class Scene:
         for _ in range(200):
             flight = self.liar.datagrams_to_send(now=self.now) if self.liar.has_path else []
             back, self.out = self.out, []
-            if not flight and not back:
-                return
             self.now += 0.03
+            if not flight and not back:
+                self._look_at_timers()
+                if not self.out:
+                    return
             for data, _ in back:
                 self.liar.take(data, OURS, self.now)
             self._listen()
@@ -286,6 +322,13 @@ class Scene:
                 self.deliver(data)
             if not flight and self.liar.has_path:
                 self.liar.handle_timer(now=self.now)
+            self._look_at_timers()
+
+    def _look_at_timers(self) -> None:
+        due = self.quic.get_timer()
+        if due is not None and due <= self.now and self.link.error is None:
+            self.quic.handle_timer(now=self.now)
+            self.link.flush()
 
     def _listen(self) -> None:
         while (event := self.liar.next_event()) is not None:

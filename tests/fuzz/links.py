@@ -30,7 +30,7 @@ from nano.model.errors import Internal, Invalid
 from nano.model.peers import Role
 from tests.conformance.http_rows import DATA, OK, SETTINGS, TRAILERS
 from tests.conformance.quic_rows import CUT, ONLY_LATER, data, frame, new_connection_id
-from tests.conformance.scene import REQUEST, WINDOWS, Scene, credentials, varint
+from tests.conformance.scene import REQUEST, WINDOWS, Scene, credentials, hand_over, varint
 from tests.fuzz.target import Target, packed, pieces
 
 _MOST_PIECES = 24
@@ -223,7 +223,7 @@ def _pass(listener: Listener, wire: _Wire, honest: Connection, now: float) -> No
         for packet, _ in back:
             honest.take(packet, ("10.0.0.2", 2000), now)
         for packet, _ in flight:
-            listener.receive(packet, HONEST)
+            hand_over(listener, packet, HONEST)
         _answer(listener)
 
 
@@ -242,7 +242,7 @@ def _datagrams(data: bytes) -> None:
         datagram = part.ljust(1200, b"\0") if kind & 1 else part
         if kind & 2:  # for the honest one's link, as whoever looks on can
             datagram = datagram[:1] + honest._peer_cid.cid + datagram[9:]
-        listener.receive(datagram, STRANGER)
+        hand_over(listener, datagram, STRANGER)
         received += len(datagram)
     _answer(listener)
     sent = sum(len(packet) for packet, address in wire.sent if address == STRANGER)
