@@ -16,6 +16,7 @@ from cryptography import x509
 from nano.fabric.exchanges import Exchanges, resolve
 from nano.fabric.liveness import Liveness, Move, Patience
 from nano.fabric.quic import Connection, is_trust_error
+from nano.fabric.sparing import Sparing
 from nano.fabric.stream import Headers, Stream
 from nano.fabric.udp import Address, Datagram
 from nano.model.errors import Internal, NanoError, Unreachable, Untrusted
@@ -27,6 +28,7 @@ _EAGER = 24
 first of a hundred calls early works on them while we still make the others."""
 
 _log = structlog.get_logger("nano.fabric")
+_sparing = Sparing()
 
 Verify = Callable[[x509.Certificate | None], Peer]
 
@@ -81,6 +83,7 @@ class Link:
         """Things said since a packet was last made."""
         self._pings: dict[int, asyncio.Future[None]] = {}
         self._peer: Peer | None = None
+        self._refused = False
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self.announced = False
         """Whether the owner told others of this link; it is the owner's own mark."""
@@ -212,7 +215,9 @@ class Link:
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, the loop must not go on with half a link
-            _log.error("link.defect", peer=str(self._peer), exc_info=error)
+            left_out = _sparing.left_out("defect", self._loop.time())
+            if left_out is not None:
+                _log.error("link.defect", peer=str(self._peer), left_out=left_out, exc_info=error)
             self._end(Internal("the link was ended by a defect of ours: see this service's log"))
 
     def _receive(self, data: bytes, address: Address) -> None:
@@ -230,6 +235,10 @@ class Link:
         ended = self._quic.ended
         if ended is not None:
             self.graceful = _is_graceful(ended)
+            if self._peer is None and not self._quic.is_client and not self._refused:
+                self._tell_of_stranger(
+                    f"the handshake failed: {ended.reason_phrase or hex(ended.error_code)}"
+                )
             self._end(_reason(ended))
         else:
             self.exchanges.wake()
@@ -267,10 +276,16 @@ class Link:
         try:
             self._peer = self._verify(self._quic.peer_certificate)
         except Untrusted as error:
-            _log.warning("link.refused", reason=str(error), address=self.address)
+            self._refused = True
+            self._tell_of_stranger(str(error))
             self._quic.close_untrusted(str(error)[:200])
         else:
             self._owner.link_up(self)
+
+    def _tell_of_stranger(self, reason: str) -> None:
+        left_out = _sparing.left_out("refused", self._loop.time())
+        if left_out is not None:
+            _log.warning("link.refused", reason=reason[:200], address=self.address, left_out=left_out)
 
     # Timers and waiters
 
