@@ -223,6 +223,7 @@ class Link:
     def _act(self) -> None:
         while (event := self._quic.next_event()) is not None:
             self._handle(event)
+        self._quic.settle()
 
     def _flush(self) -> None:
         self._act()

@@ -35,6 +35,8 @@ from aioquic.quic.recovery import QuicPacketPacer
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
 
+from nano.fabric.settled import CONNECTION_IDS, settle
+
 AIOQUIC_VERSION = "1.7.2"
 
 KIB = 1024
@@ -114,6 +116,8 @@ class Connection(QuicConnection):
         self._ack_delay = _ACK_DELAY_S
         self._loss._pacer = _Pacer(max_datagram_size=self._max_datagram_size)
         self._unacknowledged = 0
+        self._is_settled = False
+        self._local_active_connection_id_limit = CONNECTION_IDS
         self._streams: _Streams = _Streams()
         self._queued: set[int] = set()
         self._held: dict[int, int] = {}
@@ -406,6 +410,12 @@ class Connection(QuicConnection):
         super()._initialize(peer_cid)
         if not self._is_client:
             self.tls._request_client_certificate = True
+
+    def settle(self) -> None:
+        """Let go of what only the handshake needed, once it is over and its events were looked at."""
+        if self._handshake_confirmed and not self._is_settled:
+            self._is_settled = True
+            settle(self)
 
     def close_untrusted(self, reason: str) -> None:
         """End the connection as TLS does for a certificate that will not do (alert 42, RFC 8446, 6.2)."""
