@@ -63,6 +63,16 @@ class Inbox:
         self._error = self._error or error
         self._wake()
 
+    def message(self) -> bytes | None:
+        """The next message, if it is the next piece, whole and alone: nearly all small ones are."""
+        if self._parts:
+            part = self._parts[0]
+            if len(part) >= PREFIX_BYTES and len(part) - PREFIX_BYTES == message_size(part[:PREFIX_BYTES]):
+                self._parts.popleft()
+                self._consumed(len(part))
+                return part[PREFIX_BYTES:]
+        return None
+
     async def some(self) -> bytes:
         """What has come next, in whatever size; empty at the end."""
         if not await self._has_more():
@@ -134,7 +144,6 @@ class Stream:
         self.send_mark_bytes = SEND_MARK_BYTES
         self.inbox = Inbox(self._consumed)
         self._changed: asyncio.Future[None] | None = None
-        self._in_message = False
         if stream_id is not None:
             self.id = stream_id
 
@@ -228,11 +237,20 @@ class Stream:
 
         Each answer says what it is: without a content type the client takes an error for a foreign page.
         """
+        self.say_headers(headers, end=end_stream)
+
+    def say_headers(self, headers: Headers, *, end: bool) -> None:
         if self.error is not None or self.sent_end:
             raise StreamClosedError(self.id)
         if not self.sent_headers and all(name != "content-type" for name, _ in headers):
             headers = [*headers[:1], CONTENT_TYPE, *headers[1:]]
-        self.exchanges.send_headers(self, headers, end=end_stream)
+        self.exchanges.send_headers(self, headers, end=end)
+
+    def say_data(self, data: bytes, *, end: bool) -> bool:
+        """Send at once, if there is room; False if somebody has to wait, or to be told why not."""
+        if self.unwanted or self.error is not None:
+            return False
+        return self.exchanges.say_data(self, data, end=end)
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
         """Send, once there is room. What the peer has no use for any more is dropped: its answer counts."""
@@ -256,19 +274,19 @@ class Stream:
             await self._wait()
         return self.headers
 
-    async def recv_data(self, size: int) -> bytes:
-        """grpclib reads a prefix of five bytes, then as many as that says, and so on."""
-        if self._in_message:
-            data = await self.inbox.read(size)
-            if len(data) < size:
-                raise Truncated("the stream ended between the head of a message and its body")
-            self._in_message = False
-            return data
-        prefix = await self.inbox.read(size)
-        if len(prefix) == PREFIX_BYTES:
-            message_size(prefix)
-            self._in_message = True
-        return prefix
+    async def receive_message(self) -> bytes | None:
+        """The next message without its prefix; None at the end."""
+        message = self.inbox.message()
+        if message is not None:
+            return message
+        prefix = await self.inbox.read(PREFIX_BYTES)
+        if not prefix:
+            return None
+        size = message_size(prefix)
+        data = await self.inbox.read(size)
+        if len(data) < size:
+            raise Truncated("the stream ended between the head of a message and its body")
+        return data
 
     async def recv_trailers(self) -> Headers:
         while self.trailers is None:
