@@ -301,6 +301,9 @@ class Connection(QuicConnection):
         before = len(_handlers(builder))
         used = super()._write_stream_frame(builder=builder, space=space, stream=stream, max_offset=max_offset)
         self._watch_delivery(builder, stream, before)
+        sender = stream.sender
+        if not len(sender._pending) and not sender._pending_eof:
+            sender.buffer_is_empty = True  # stock finds that out by a second visit, in the next packet
         return used
 
     def _write_reset_stream_frame(self, builder: QuicPacketBuilder, stream: QuicStream) -> None:
