@@ -276,7 +276,7 @@ class Exchanges:
             else:  # given up by the peer in the very packet that brought it
                 stream.sent_end, stream.received_end = True, ended
                 stream.release()
-        elif stream.headers is None and dict(headers).get(":status", "").startswith("1"):
+        elif headers and headers[0][0] == ":status" and headers[0][1].startswith("1"):
             return  # an interim answer (RFC 9110, 15.2)
         else:
             stream.headers_came(headers, last=ended)
