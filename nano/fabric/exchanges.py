@@ -5,7 +5,6 @@ The streams themselves are `stream.py`; to grpclib this is `protocol.Connection`
 """
 
 import asyncio
-import collections
 from typing import Protocol
 
 from aioquic.h3.connection import ErrorCode
@@ -70,7 +69,8 @@ class Exchanges:
         self._held: dict[int, bytes] = {}
         """By stream: frames that go to QUIC with what follows in this turn, or at its end."""
         self._senders: dict[int, asyncio.Future[None]] = {}
-        self._slots: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._slots: dict[asyncio.Future[None], None] = {}
+        """Callers that wait for the peer to allow one more stream, in the order in which they came."""
         self.last_used = self._loop.time()
 
     def __len__(self) -> int:
@@ -126,7 +126,11 @@ class Exchanges:
         mark = stream.send_mark_bytes
         parts = range(0, len(data), mark) or (0,)
         for start in parts:
-            while self._quic.unsent_bytes(stream.id) >= mark and stream.error is None:
+            while (
+                self._quic.unsent_bytes(stream.id) >= mark
+                and stream.error is None
+                and self._quic.takes_data(stream.id)
+            ):
                 await self._room(stream.id)
             if stream.unwanted:
                 return
@@ -136,6 +140,19 @@ class Exchanges:
             last = end and start == parts[-1]
             stream.sent_end = stream.sent_end or last
             self._say(stream.id, b"".join((data_frame_head(len(part)), part)), end=last)
+
+    def say_data(self, stream: Stream, data: bytes, *, end: bool) -> bool:
+        """Send `data` if that needs no wait; whether it was sent."""
+        if (
+            self._carrier.error is not None
+            or len(data) > stream.send_mark_bytes
+            or not self._quic.takes_data(stream.id)
+            or self._quic.unsent_bytes(stream.id) >= stream.send_mark_bytes
+        ):
+            return False
+        stream.sent_end = stream.sent_end or end
+        self._say(stream.id, b"".join((data_frame_head(len(data)), data)), end=end)
+        return True
 
     def _say(self, stream_id: int, frame: bytes, *, end: bool) -> None:
         held = self._held.pop(stream_id, None)
@@ -165,6 +182,7 @@ class Exchanges:
         After the end was sent nothing is reset: it would take back trailers not yet on the wire.
         """
         self._held.pop(stream.id, None)
+        resolve(self._senders.pop(stream.id, None))
         if stream.id < 0 or self._carrier.error is not None or not self._quic.has_stream(stream.id):
             return
         if not stream.sent_end:
@@ -241,7 +259,9 @@ class Exchanges:
             resolve(self._senders.pop(stream_id))
         free = self._quic.free_streams
         while self._slots and free > 0:
-            resolve(self._slots.popleft())
+            first = next(iter(self._slots))
+            del self._slots[first]
+            resolve(first)
             free -= 1
 
     def _unheard(self, event: StreamDataReceived) -> bool:
@@ -270,7 +290,7 @@ class Exchanges:
             else:  # given up by the peer in the very packet that brought it
                 stream.sent_end, stream.received_end = True, ended
                 stream.release()
-        elif stream.headers is None and dict(headers).get(":status", "").startswith("1"):
+        elif headers and headers[0][0] == ":status" and headers[0][1].startswith("1"):
             return  # an interim answer (RFC 9110, 15.2)
         else:
             stream.headers_came(headers, last=ended)
@@ -301,12 +321,12 @@ class Exchanges:
 
     async def _slot(self) -> None:
         waiter = self._loop.create_future()
-        self._slots.append(waiter)
+        self._slots[waiter] = None
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter in self._slots:
-                self._slots.remove(waiter)
+                del self._slots[waiter]
             else:
                 self.wake()  # it was given a place and does not take it: that is for the next one
             raise

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence, ValuesView
 from dataclasses import dataclass
 from typing import Any, cast
 
+import aioquic.quic.connection
 from aioquic import tls
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
@@ -48,6 +49,8 @@ from aioquic.quic.recovery import QuicPacketPacer
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
 
+from nano.fabric.settled import CONNECTION_IDS, settle
+
 AIOQUIC_VERSION = "1.7.2"
 
 KIB = 1024
@@ -71,8 +74,10 @@ _ACK_DELAY_S = 0.004
 _ACK_PACKETS = 32
 """Packets after which an acknowledgement goes out though nothing else does."""
 
-# Enum.__hash__ is a Python function, called nine times per packet. Members are singletons: identity does.
+# Enum.__hash__ is a Python function, called a dozen times per packet. Members are singletons: identity does.
 tls.Epoch.__hash__ = object.__hash__  # type: ignore[method-assign]
+QuicConnectionState.__hash__ = object.__hash__  # type: ignore[method-assign]
+aioquic.quic.connection.END_STATES = frozenset(list(aioquic.quic.connection.END_STATES))  # hashed anew
 
 _PACING_STEP_S = 0.002
 """What may be sent in one burst, as time at the paced rate: epoll's timers have steps of 1 ms."""
@@ -133,6 +138,8 @@ class Connection(QuicConnection):
         self._ack_delay = _ACK_DELAY_S
         self._loss._pacer = _Pacer(max_datagram_size=self._max_datagram_size)
         self._unacknowledged = 0
+        self._is_settled = False
+        self._local_active_connection_id_limit = CONNECTION_IDS
         self._streams: _Streams = _Streams()
         self._queued: set[int] = set()
         self._held: dict[int, int] = {}
@@ -186,6 +193,11 @@ class Connection(QuicConnection):
         stream_id = self.get_next_available_stream_id()
         self._get_or_create_stream_for_send(stream_id)
         return stream_id
+
+    @property
+    def waiting_streams(self) -> int:
+        """Streams that have something to send, or were not looked at since."""
+        return len(self._streams_queue)
 
     def has_stream(self, stream_id: int) -> bool:
         return stream_id in self._streams
@@ -342,6 +354,9 @@ class Connection(QuicConnection):
         before = len(_handlers(builder))
         used = super()._write_stream_frame(builder=builder, space=space, stream=stream, max_offset=max_offset)
         self._watch_delivery(builder, stream, before)
+        sender = stream.sender
+        if not len(sender._pending) and not sender._pending_eof:
+            sender.buffer_is_empty = True  # stock finds that out by a second visit, in the next packet
         return used
 
     def _write_reset_stream_frame(self, builder: QuicPacketBuilder, stream: QuicStream) -> None:
@@ -528,6 +543,12 @@ class Connection(QuicConnection):
         if self.has_path and self._close_pending and not self._network_paths[0].can_send(_SMALLEST_DATAGRAM):
             self._close_pending = False
             self._set_state(QuicConnectionState.CLOSING)
+
+    def settle(self) -> None:
+        """Let go of what only the handshake needed, once it is over and its events were looked at."""
+        if self._handshake_confirmed and not self._is_settled:
+            self._is_settled = True
+            settle(self)
 
     def close_untrusted(self, reason: str) -> None:
         """End the connection as TLS does for a certificate that will not do (alert 42, RFC 8446, 6.2)."""
