@@ -10,9 +10,10 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_version_negotiation
 
 from nano.fabric.credentials import Credentials
+from nano.fabric.half_open import Entry, HalfOpen
 from nano.fabric.identity import Usage, dns_name
 from nano.fabric.link import Link
-from nano.fabric.liveness import Patience
+from nano.fabric.liveness import Pace, Patience
 from nano.fabric.quic import MIB, Connection, Windows, header_of
 from nano.fabric.stream import Headers, Stream
 from nano.fabric.udp import Address, Endpoint, bind
@@ -25,6 +26,9 @@ BULK_WINDOWS = Windows(stream_bytes=4 * MIB, connection_bytes=16 * MIB)
 LOOPBACK_DATAGRAM_BYTES = 16_000
 """What one packet may hold inside a host. aioquic's 14-bit length field ends at 16 383."""
 
+IDLE_TIMEOUT_S = 3600.0
+"""QUIC's own idle timeout, which knows nothing of busy processes: silence is `liveness.py`'s to judge."""
+
 _INITIAL_BYTES = 1200
 """A first datagram is at least this long (RFC 9000, 14.1); shorter ones are not worth a state."""
 
@@ -35,6 +39,8 @@ class Route:
 
     datagram_bytes: int = 1200
     patience: Patience = field(default_factory=Patience)
+    pace: Pace = field(default_factory=Pace)
+    """Shared by all links that are asked by this process."""
 
     def datagram_bytes_to(self, address: Address) -> int:
         """UDP payload for packets to `address`. Nothing probes the path, so it is what is configured."""
@@ -111,7 +117,7 @@ class Dialled(_End):
         configuration = credentials.configuration(
             dials=dns_name(credentials.identity.zone, expected),
             datagram_bytes=route.datagram_bytes_to(address),
-            idle_timeout_s=route.patience.lost_s,
+            idle_timeout_s=IDLE_TIMEOUT_S,
         )
         self._connection = Connection(configuration, windows)
         self._endpoint = Endpoint(bind("::" if ":" in address[0] else "0.0.0.0", 0), self)  # noqa: S104
@@ -119,7 +125,12 @@ class Dialled(_End):
             credentials.verify, usage=Usage.SERVER, role=expected.role, name=expected.id
         )
         self.link = Link(
-            self._connection, self, send=self._endpoint.send, verify=verify, patience=route.patience
+            self._connection,
+            self,
+            send=self._endpoint.send,
+            verify=verify,
+            patience=route.patience,
+            pace=route.pace,
         )
         self._address = address
 
@@ -145,6 +156,9 @@ class Dialled(_End):
 
     def drained(self) -> None:
         self.link.flush()
+
+    def is_behind(self) -> bool:
+        return self._endpoint.has_unread()
 
     def link_up(self, link: Link) -> None:
         if not self._up.done():
@@ -181,6 +195,8 @@ class Listener(_End):
         self._by_id: dict[bytes, Link] = {}
         self._ids: dict[Link, set[bytes]] = {}
         self._touched: dict[Link, None] = {}
+        self._loop = asyncio.get_running_loop()
+        self._half_open = HalfOpen[Link]()
         self._endpoint = Endpoint(bind(host, port), self)
 
     @property
@@ -199,14 +215,31 @@ class Listener(_End):
 
     def receive(self, data: bytes, address: Address) -> None:
         link = self._find(data, address)
-        if link is not None:
-            link.receive(data, address)
+        if link is None:
+            return
+        link.receive(data, address)
+        if link.quic.has_path:
             self._touched[link] = None
+        else:  # a first packet that nobody sealed: no peer will ever answer to it
+            self._half_open.wasted(self._loop.time())
+            link.close(Unreachable("the first packet was not one"))
 
     def drained(self) -> None:
         touched, self._touched = self._touched, {}
         for link in touched:
             link.flush()
+
+    def is_behind(self) -> bool:
+        return self._endpoint.has_unread()
+
+    @property
+    def half_open(self) -> HalfOpen[Link]:
+        """Handshakes that are under way, and what is done when they are many."""
+        return self._half_open
+
+    def link_up(self, link: Link) -> None:
+        self._half_open.done(link)
+        super().link_up(link)
 
     def address_issued(self, link: Link, connection_id: bytes) -> None:
         self._by_id[connection_id] = link
@@ -219,6 +252,7 @@ class Listener(_End):
     def link_down(self, link: Link, error: NanoError) -> None:
         for connection_id in self._ids.pop(link, set()):
             self._by_id.pop(connection_id, None)
+        self._half_open.done(link)
         super().link_down(link, error)
 
     def _find(self, data: bytes, address: Address) -> Link | None:
@@ -234,14 +268,29 @@ class Listener(_End):
         configuration = self.credentials.configuration(
             dials=None,
             datagram_bytes=self._route.datagram_bytes_to(address),
-            idle_timeout_s=self._route.patience.lost_s,
+            idle_timeout_s=IDLE_TIMEOUT_S,
         )
         if header.version not in configuration.supported_versions:
             self._offer_versions(header, configuration, address)
             return None
         if header.packet_type != QuicPacketType.INITIAL:
             return None
-        return self._accept(header.destination_cid, configuration)
+        return self._admit(header, configuration, address)
+
+    def _admit(self, header: QuicHeader, configuration: QuicConfiguration, address: Address) -> Link | None:
+        """A new link for a first packet, unless its sender has to prove its address first, or we are full."""
+        now = self._loop.time()
+        for overdue in self._half_open.overdue(now):
+            overdue.close(Unreachable("the handshake took too long"))
+        entry = self._half_open.admit(header, address, now)
+        if isinstance(entry, bytes):
+            self._endpoint.send([(entry, address)])
+            return None
+        if entry is None:
+            return None
+        link = self._accept(header.destination_cid, entry, configuration)
+        self._half_open.began(link, now)
+        return link
 
     def _offer_versions(self, header: QuicHeader, configuration: QuicConfiguration, address: Address) -> None:
         """Say which versions we speak (RFC 9000, 6.1); never in answer to such an offer."""
@@ -254,12 +303,22 @@ class Listener(_End):
         )
         self._endpoint.send([(offer, address)])
 
-    def _accept(self, connection_id: bytes, configuration: QuicConfiguration) -> Link:
+    def _accept(self, connection_id: bytes, entry: Entry, configuration: QuicConfiguration) -> Link:
         connection = Connection(
-            configuration, self._windows, original_destination_connection_id=connection_id
+            configuration,
+            self._windows,
+            original_destination_connection_id=entry.original_id,
+            retry_source_connection_id=entry.retry_id,
         )
         verify = functools.partial(self.credentials.verify, usage=Usage.CLIENT, role=None, name=None)
-        link = Link(connection, self, send=self._endpoint.send, verify=verify, patience=self._route.patience)
+        link = Link(
+            connection,
+            self,
+            send=self._endpoint.send,
+            verify=verify,
+            patience=self._route.patience,
+            pace=self._route.pace,
+        )
         self._ids[link] = set()
         for issued in (connection_id, connection.host_cid):
             self.address_issued(link, issued)

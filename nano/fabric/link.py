@@ -13,15 +13,22 @@ from aioquic.h3.connection import ErrorCode
 from aioquic.quic import events as quic_events
 from cryptography import x509
 
+from nano.fabric import datagrams
 from nano.fabric.exchanges import Exchanges, resolve
-from nano.fabric.liveness import Liveness, Move, Patience
+from nano.fabric.liveness import Liveness, Move, Pace, Patience
 from nano.fabric.quic import Connection, is_trust_error
 from nano.fabric.stream import Headers, Stream
 from nano.fabric.udp import Address, Datagram
-from nano.model.errors import Internal, NanoError, Unreachable, Untrusted
+from nano.model.errors import Corrupt, Internal, NanoError, Unreachable, Untrusted
 from nano.model.peers import Peer
 
 _TIMER_SLACK_S = 0.25
+
+_LATE_S = 0.25
+"""A timer that comes later than this says that the loop was busy, and heard nobody."""
+
+_CATCH_UP_S = 0.05
+"""How long to wait for what still stands in the socket before a peer is judged."""
 
 _log = structlog.get_logger("nano.fabric")
 
@@ -44,7 +51,11 @@ class Owner(Protocol):
         """A trusted peer asks for something."""
 
     def datagram(self, link: "Link", data: bytes) -> None:
-        """A trusted peer sent a datagram."""
+        """A trusted peer sent a sample; `data` is what it says, without its kind."""
+
+    def is_behind(self) -> bool:
+        """Whether something has come for the socket of this link that was not read yet."""
+        ...
 
     def address_issued(self, link: "Link", connection_id: bytes) -> None:
         """Packets with this id are for this link."""
@@ -64,6 +75,7 @@ class Link:
         send: Callable[[Iterable[Datagram]], None],
         verify: Verify,
         patience: Patience,
+        pace: Pace,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._quic = connection
@@ -71,6 +83,7 @@ class Link:
         self._send = send
         self._verify = verify
         self._liveness = Liveness(patience, self._loop.time(), asks=connection.is_client)
+        self._pace = pace
         self.exchanges = Exchanges(connection, self)
         self._timer: asyncio.TimerHandle | None = None
         self._flush_handle: asyncio.Handle | None = None
@@ -105,6 +118,11 @@ class Link:
     @property
     def suspected(self) -> bool:
         return self._liveness.suspected
+
+    @property
+    def patience(self) -> Patience:
+        """After how much silence this peer is asked, suspected, lost: longer where very many are asked."""
+        return self._liveness.patience
 
     @property
     def address(self) -> Address:
@@ -174,8 +192,8 @@ class Link:
         self._owner.request(self, stream, headers)
 
     def send_datagram(self, data: bytes) -> bool:
-        """Send `data` if it fits into one packet and the peer takes datagrams; it may be lost on the way."""
-        if not self.is_up or not self._quic.offer_datagram(data):
+        """Send a sample if it fits into a packet and the peer takes datagrams; it may be lost on the way."""
+        if not self.is_up or not self._quic.offer_datagram(datagrams.SAMPLE + data):
             return False
         self.flush_soon()
         return True
@@ -235,7 +253,7 @@ class Link:
             ) if self._peer is not None:
                 self.exchanges.receive(event)
             case quic_events.DatagramFrameReceived() if self.is_up:
-                self._owner.datagram(self, event.data)
+                self._datagram(event.data)
             case quic_events.PingAcknowledged():
                 resolve(self._pings.pop(event.uid, None))
             case quic_events.ProtocolNegotiated():
@@ -256,6 +274,19 @@ class Link:
         else:
             self._owner.link_up(self)
 
+    def _datagram(self, data: bytes) -> None:
+        match data[:1]:
+            case datagrams.SAMPLE:
+                if self._liveness.sampled(self._loop.time()) and self._quic.is_client:
+                    self._quic.offer_datagram(datagrams.pace(self._liveness.patience.keep_alive_s))
+                self._pace.spares(self)
+                self._owner.datagram(self, data[1:])
+            case datagrams.PACE if not self._quic.is_client:
+                try:
+                    self._liveness.told(datagrams.interval_s(data))
+                except Corrupt as error:
+                    _log.debug("pace.refused", peer=str(self._peer), reason=str(error))
+
     # Timers and waiters
 
     def _arm(self) -> None:
@@ -272,20 +303,43 @@ class Link:
         self._timer = self._loop.call_at(at, self._timed)
 
     def _timed(self) -> None:
-        self._timer = None
-        self._guarded(self._look_at_clock)
+        timer, self._timer = self._timer, None
+        late_s = self._loop.time() - timer.when() if timer else 0.0
+        self._guarded(self._look_at_clock, late_s)
         self.flush()
 
-    def _look_at_clock(self) -> None:
+    def _look_at_clock(self, late_s: float) -> None:
         now = self._loop.time()
+        self._excuse(late_s, now)
         quic_at = self._quic.get_timer()
         if quic_at is not None and quic_at <= now:
             self._quic.handle_timer(now=now)
         for move in self._liveness.due(now):
             self._move(move)
 
+    def _excuse(self, late_s: float, now: float) -> None:
+        """What we had no time to hear was not silence. A socket that never gets empty excuses but so much."""
+        liveness = self._liveness
+        if late_s > _LATE_S:
+            liveness.excuse(late_s, now, grace_s=liveness.patience.keep_alive_s)
+        elif now >= liveness.verdict_at and liveness.may_wait and self._owner.is_behind():
+            liveness.excuse(0.0, now, grace_s=_CATCH_UP_S)
+
+    def _ask(self) -> None:
+        """A datagram that has to be acknowledged, and tells when the next is to be expected."""
+        if not self._quic.datagram_room_bytes:
+            self._quic.send_ping(0)  # not one of ours: it would not understand
+            return
+        self._pace.asks(self)
+        if self._pace.news():
+            _log.info("liveness.pace", interval_s=self._pace.interval_s, asked=self._pace.asked)
+        told_s = self._liveness.asking(self._pace.interval_s)
+        self._quic.offer_datagram(datagrams.pace(told_s))
+
     def _move(self, move: Move) -> None:
         match move:
+            case Move.PING if self.is_up:
+                self._ask()
             case Move.PING:
                 self._quic.send_ping(0)
             case Move.SUSPECT if self.is_up:
@@ -298,6 +352,7 @@ class Link:
         for handle in (self._timer, self._flush_handle):
             if handle is not None:
                 handle.cancel()
+        self._pace.spares(self)
         self.exchanges.end(error)
         for ping in self._pings.values():
             if not ping.done():

@@ -17,6 +17,7 @@ What is different from the stock connection, and why:
 
 from collections.abc import Callable, Sequence, ValuesView
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
 from aioquic import tls
@@ -28,7 +29,7 @@ from aioquic.quic.connection import (
     QuicConnection,
     stream_is_unidirectional,
 )
-from aioquic.quic.events import ConnectionTerminated
+from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived
 from aioquic.quic.packet import QuicFrameType, QuicHeader, pull_quic_header
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketPacer
@@ -106,10 +107,12 @@ class Connection(QuicConnection):
         windows: Windows,
         *,
         original_destination_connection_id: bytes | None = None,
+        retry_source_connection_id: bytes | None = None,
     ) -> None:
         super().__init__(
             configuration=configuration,
             original_destination_connection_id=original_destination_connection_id,
+            retry_source_connection_id=retry_source_connection_id,
         )
         self._ack_delay = _ACK_DELAY_S
         self._loss._pacer = _Pacer(max_datagram_size=self._max_datagram_size)
@@ -349,9 +352,13 @@ class Connection(QuicConnection):
         self.receive_datagram(data, address, now)
         self._unacknowledged += 1
         space = self._spaces.get(_ONE_RTT)
-        if space is not None and space.ack_at is not None and len(self._events) == waiting:
+        if space is not None and space.ack_at is not None and self._unanswered(waiting):
             space.ack_at = now  # nothing that anybody will answer: a timer would only be one more wake-up
         return self._close_at != idle_at  # moved on for each packet whose seal is right
+
+    def _unanswered(self, waiting: int) -> bool:
+        """Whether nothing came since `waiting` events waited, or only datagrams."""
+        return all(isinstance(event, DatagramFrameReceived) for event in islice(self._events, waiting, None))
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
