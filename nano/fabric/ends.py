@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_version_negotiation
 
+from nano.fabric import busy
 from nano.fabric.credentials import Credentials
+from nano.fabric.heart import Heart
 from nano.fabric.half_open import Entry, HalfOpen
 from nano.fabric.identity import Usage, dns_name
 from nano.fabric.link import Link
@@ -41,6 +43,8 @@ class Route:
     patience: Patience = field(default_factory=Patience)
     pace: Pace = field(default_factory=Pace)
     """Shared by all links that are asked by this process."""
+    heart: Heart | None = None
+    """Speaks to peers while this process is busy."""
 
     def datagram_bytes_to(self, address: Address) -> int:
         """UDP payload for packets to `address`. Nothing probes the path, so it is what is configured."""
@@ -73,14 +77,24 @@ def _refuse(_link: Link, stream: Stream, _headers: Headers) -> None:
 class _End:
     """What both ends do with the news of a link."""
 
-    def __init__(self, handlers: Handlers) -> None:
+    def __init__(self, handlers: Handlers, route: Route) -> None:
         self._handlers = handlers
+        self._route = route
+        self._endpoint: Endpoint
 
     def link_up(self, link: Link) -> None:
+        if self._route.heart is not None:
+            say = self._endpoint.say
+            self._route.heart.add(link, lambda: say(link.busy.sign(), link.address))
         self._handlers.up(link)
 
     def link_down(self, link: Link, error: NanoError) -> None:
+        if self._route.heart is not None:
+            self._route.heart.remove(link)
         self._handlers.down(link, error)
+
+    def is_behind(self) -> bool:
+        return self._endpoint.has_unread()
 
     def link_silent(self, link: Link, *, suspected: bool) -> None:
         self._handlers.silent(link, suspected)
@@ -90,6 +104,9 @@ class _End:
 
     def datagram(self, link: Link, data: bytes) -> None:
         self._handlers.datagram(link, data)
+
+    def sign_known(self, link: Link, sign_id: bytes) -> None:
+        """Only a listener has to tell links apart."""
 
     def address_issued(self, link: Link, connection_id: bytes) -> None:
         """Only a listener has to tell links apart."""
@@ -111,7 +128,7 @@ class Dialled(_End):
         handlers: Handlers,
         windows: Windows,
     ) -> None:
-        super().__init__(handlers)
+        super().__init__(handlers, route)
         self._loop = asyncio.get_running_loop()
         self._up: asyncio.Future[None] = self._loop.create_future()
         configuration = credentials.configuration(
@@ -152,13 +169,13 @@ class Dialled(_End):
         return self.link
 
     def receive(self, data: bytes, address: Address) -> None:
-        self.link.receive(data, address)
+        if data.startswith(busy.FIRST_BYTE):
+            self.link.take_sign(data)
+        else:
+            self.link.receive(data, address)
 
     def drained(self) -> None:
         self.link.flush()
-
-    def is_behind(self) -> bool:
-        return self._endpoint.has_unread()
 
     def link_up(self, link: Link) -> None:
         if not self._up.done():
@@ -186,14 +203,14 @@ class Listener(_End):
         handlers: Handlers,
         windows: Windows = CALL_WINDOWS,
     ) -> None:
-        super().__init__(handlers)
+        super().__init__(handlers, route)
         self.credentials = credentials
         """Used for links that begin from now on: a renewed certificate is put here."""
         self.accepts = True
-        self._route = route
         self._windows = windows
         self._by_id: dict[bytes, Link] = {}
         self._ids: dict[Link, set[bytes]] = {}
+        self._by_sign: dict[bytes, Link] = {}
         self._touched: dict[Link, None] = {}
         self._loop = asyncio.get_running_loop()
         self._half_open = HalfOpen[Link]()
@@ -214,6 +231,9 @@ class Listener(_End):
         self._endpoint.close()
 
     def receive(self, data: bytes, address: Address) -> None:
+        if data.startswith(busy.FIRST_BYTE):
+            self._take_sign(data)
+            return
         link = self._find(data, address)
         if link is None:
             return
@@ -224,13 +244,19 @@ class Listener(_End):
             self._half_open.wasted(self._loop.time())
             link.close(Unreachable("the first packet was not one"))
 
+    def _take_sign(self, sign: bytes) -> None:
+        link = self._by_sign.get(busy.id_of(sign))
+        if link is not None:
+            link.take_sign(sign)
+            self._touched[link] = None
+
+    def sign_known(self, link: Link, sign_id: bytes) -> None:
+        self._by_sign[sign_id] = link
+
     def drained(self) -> None:
         touched, self._touched = self._touched, {}
         for link in touched:
             link.flush()
-
-    def is_behind(self) -> bool:
-        return self._endpoint.has_unread()
 
     @property
     def half_open(self) -> HalfOpen[Link]:
@@ -252,6 +278,8 @@ class Listener(_End):
     def link_down(self, link: Link, error: NanoError) -> None:
         for connection_id in self._ids.pop(link, set()):
             self._by_id.pop(connection_id, None)
+        if link.busy_peer is not None and self._by_sign.get(link.busy_peer.id) is link:
+            del self._by_sign[link.busy_peer.id]
         self._half_open.done(link)
         super().link_down(link, error)
 

@@ -14,6 +14,7 @@ from aioquic.quic import events as quic_events
 from cryptography import x509
 
 from nano.fabric import datagrams
+from nano.fabric.busy import Busy, BusyPeer
 from nano.fabric.exchanges import Exchanges, resolve
 from nano.fabric.liveness import Liveness, Move, Pace, Patience
 from nano.fabric.quic import Connection, is_trust_error
@@ -26,6 +27,9 @@ _TIMER_SLACK_S = 0.25
 
 _LATE_S = 0.25
 """A timer that comes later than this says that the loop was busy, and heard nobody."""
+
+_BUSY_TOLD = 3
+"""How often, after the first time, the other end is told by what it knows our signs when we are busy."""
 
 _CATCH_UP_S = 0.05
 """How long to wait for what still stands in the socket before a peer is judged."""
@@ -57,6 +61,9 @@ class Owner(Protocol):
         """Whether something has come for the socket of this link that was not read yet."""
         ...
 
+    def sign_known(self, link: "Link", sign_id: bytes) -> None:
+        """Signs with this id are of this link's peer."""
+
     def address_issued(self, link: "Link", connection_id: bytes) -> None:
         """Packets with this id are for this link."""
 
@@ -84,6 +91,10 @@ class Link:
         self._verify = verify
         self._liveness = Liveness(patience, self._loop.time(), asks=connection.is_client)
         self._pace = pace
+        self.busy = Busy()
+        self.busy_peer: BusyPeer | None = None
+        """By what signs of a busy peer are known, once it has told."""
+        self._busy_told = 0
         self.exchanges = Exchanges(connection, self)
         self._timer: asyncio.TimerHandle | None = None
         self._flush_handle: asyncio.Handle | None = None
@@ -139,6 +150,11 @@ class Link:
     def receive(self, data: bytes, address: Address) -> None:
         """Take one datagram in; `flush` answers a batch of them."""
         self._guarded(self._receive, data, address)
+
+    def take_sign(self, sign: bytes) -> None:
+        """Take in what may be a sign of a busy peer."""
+        if self.is_up and self.busy_peer is not None and self.busy_peer.proves(sign):
+            self._liveness.busy(self._loop.time())
 
     def flush(self) -> None:
         """Act on what has happened and send what there is to send."""
@@ -272,6 +288,7 @@ class Link:
             _log.warning("link.refused", reason=str(error), address=self.address)
             self._quic.close_untrusted(str(error)[:200])
         else:
+            self._tell_busy()
             self._owner.link_up(self)
 
     def _datagram(self, data: bytes) -> None:
@@ -281,11 +298,26 @@ class Link:
                     self._quic.offer_datagram(datagrams.pace(self._liveness.patience.keep_alive_s))
                 self._pace.spares(self)
                 self._owner.datagram(self, data[1:])
-            case datagrams.PACE if not self._quic.is_client:
+            case datagrams.PACE | datagrams.BUSY:
                 try:
-                    self._liveness.told(datagrams.interval_s(data))
+                    self._told(data)
                 except Corrupt as error:
-                    _log.debug("pace.refused", peer=str(self._peer), reason=str(error))
+                    _log.debug("datagram.refused", peer=str(self._peer), reason=str(error))
+
+    def _told(self, data: bytes) -> None:
+        """The peer tells something about itself; `Corrupt` if that is not well-formed."""
+        if data[:1] == datagrams.BUSY:
+            secret = datagrams.busy_secret(data)
+            if self.busy_peer is None:
+                self.busy_peer = BusyPeer(secret)
+                self._owner.sign_known(self, self.busy_peer.id)
+        elif not self._quic.is_client:
+            self._liveness.told(datagrams.interval_s(data))
+            self._tell_busy()
+
+    def _tell_busy(self) -> None:
+        if self._busy_told <= _BUSY_TOLD and self._quic.offer_datagram(datagrams.busy(self.busy.secret)):
+            self._busy_told += 1
 
     # Timers and waiters
 
@@ -335,6 +367,7 @@ class Link:
             _log.info("liveness.pace", interval_s=self._pace.interval_s, asked=self._pace.asked)
         told_s = self._liveness.asking(self._pace.interval_s)
         self._quic.offer_datagram(datagrams.pace(told_s))
+        self._tell_busy()
 
     def _move(self, move: Move) -> None:
         match move:
