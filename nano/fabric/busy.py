@@ -1,13 +1,14 @@
 """A sign of life that a busy process can give: a short packet outside of QUIC, proven by a shared secret.
 
 While its event loop is held up, a process can seal no packet of QUIC. So each end of a link tells the other,
-on the link, an id and a key in a datagram of kind busy (`datagrams.py`); what it sends from a thread while the
-loop is held up (`heart.py`) is
+on the link, an id and a key in a datagram of kind busy (`datagrams.py`). What it sends from a thread while
+the loop is held up (`heart.py`) is
 
-    0x21 | id, 8 bytes | count, 4 bytes, most significant first | first 16 bytes of HMAC-SHA-256(key, all before)
+    0x21 | id, 8 bytes | count, 4 bytes, most significant first | proof, 16 bytes
 
-The first byte tells it from every packet of QUIC, whose second bit is set (RFC 9000, 17). A count is good once,
-so nobody who overheard one can keep a dead peer alive.
+where the proof is the first half of HMAC-SHA-256 with that key over all that stands before it. The first byte
+tells it from every packet of QUIC, whose second bit is set (RFC 9000, 17). A count is good once, so nobody
+who overheard one can keep a dead peer alive.
 """
 
 import hashlib

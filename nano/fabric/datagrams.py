@@ -3,8 +3,8 @@
     0  sample: whatever the service makes of it
     1  pace: milliseconds, 4 bytes, most significant first. The side that dialled will ask each so often; the
        datagram is the asking itself, since it has to be acknowledged
-    2  busy: an id of 8 bytes and a key of 16, by which signs of the sender are known when it is busy (`busy.py`).
-       Sent when the link is up and, as it may get lost, again with each of the first three paces
+    2  busy: an id of 8 bytes and a key of 16, by which signs of the sender are known when it is busy
+       (`busy.py`). Sent when the link is up and, as it may get lost, again with each of the first three paces
 
 A datagram of another kind is ignored: a later version may send some.
 """

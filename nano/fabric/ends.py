@@ -11,8 +11,8 @@ from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_version_
 
 from nano.fabric import busy
 from nano.fabric.credentials import Credentials
-from nano.fabric.heart import Heart
 from nano.fabric.half_open import Entry, HalfOpen
+from nano.fabric.heart import Heart
 from nano.fabric.identity import Usage, dns_name
 from nano.fabric.link import Link
 from nano.fabric.liveness import Pace, Patience

@@ -1,9 +1,9 @@
 """Beats on while the event loop is held up: tells peers that this process is busy and not gone.
 
 A thread that does nothing but look, once a beat, whether the loop has passed by since. Only while it has not
-are signs sent (`busy.py`). Python code that holds the loop up lets other threads run; C code that does not give
-up the interpreter's lock stops the heart as well, and so does a stop of the whole process: then peers judge by
-silence.
+are signs sent (`busy.py`). Python code that holds the loop up lets other threads run; C code that does not
+give up the interpreter's lock stops the heart as well, and so does a stop of the whole process: then peers
+judge by silence.
 """
 
 import asyncio
@@ -56,7 +56,11 @@ class Heart:
 
     def _beat(self) -> None:
         while not self._stopped.wait(self._beat_s):
-            if time.monotonic() - self._seen > _MISSED_BEATS * self._beat_s:
-                for sign in list(self._signs.values()):
-                    with contextlib.suppress(OSError):  # closed meanwhile, or no way to it now
-                        sign()
+            self.look(time.monotonic())
+
+    def look(self, now: float) -> None:
+        """Tell everybody, if the loop has not passed by for too long."""
+        if now - self._seen > _MISSED_BEATS * self._beat_s:
+            for sign in list(self._signs.values()):
+                with contextlib.suppress(OSError):  # closed meanwhile, or no way to it now
+                    sign()

@@ -62,6 +62,9 @@ tls.Epoch.__hash__ = object.__hash__  # type: ignore[method-assign]
 _PACING_STEP_S = 0.002
 """What may be sent in one burst, as time at the paced rate: epoll's timers have steps of 1 ms."""
 
+_ROUNDING_S = 1e-6
+"""More than the error of a sum of times, less than any of them matters."""
+
 _ONE_RTT = tls.Epoch.ONE_RTT
 
 
@@ -344,6 +347,15 @@ class Connection(QuicConnection):
     def _write_ack_frame(self, builder: QuicPacketBuilder, space: Any, now: float) -> None:
         super()._write_ack_frame(builder=builder, space=space, now=now)
         self._unacknowledged = 0
+
+    def get_timer(self) -> float | None:
+        """When to look again. What the pacer holds back is not due before the pacer lets it go.
+
+        aioquic gives the time of an acknowledgement that is held back: such a timer fires again and again. So
+        does one at the very moment at which a packet counts as lost, when rounding makes it a hair too early.
+        """
+        at: float | None = super().get_timer()
+        return None if at is None else max(at, self._pacing_at or 0.0) + _ROUNDING_S
 
     def take(self, data: bytes, address: NetworkAddress, now: float) -> bool:
         """Receive one datagram. Whether it held a packet that the peer really made: a sign of life."""
