@@ -238,11 +238,11 @@ class Listener(_End):
         if link is None:
             return
         link.receive(data, address)
-        if link.quic.has_path:
+        if link.quic.has_heard:
             self._touched[link] = None
-        else:  # a first packet that nobody sealed: no peer will ever answer to it
+        else:
             self._half_open.wasted(self._loop.time())
-            link.close(Unreachable("the first packet was not one"))
+            link.drop(Unreachable("the first packet was none"))
 
     def _take_sign(self, sign: bytes) -> None:
         link = self._by_sign.get(busy.id_of(sign))

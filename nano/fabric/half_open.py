@@ -47,6 +47,10 @@ class HalfOpen(Generic[Link]):
         self._links: dict[Link, float] = {}
         self._wasted: collections.deque[float] = collections.deque(maxlen=RETRY_ABOVE)
         self._tokens = QuicRetryTokenHandler()
+        self.begun = 0
+        """Handshakes that ever began."""
+        self.noise = 0
+        """First packets that were none."""
         self.retries = 0
         """Senders that were asked to prove their address."""
         self.refused = 0
@@ -68,6 +72,7 @@ class HalfOpen(Generic[Link]):
 
     def began(self, link: Link, now: float) -> None:
         self._links[link] = now
+        self.begun += 1
 
     def done(self, link: Link) -> None:
         """It is up, or over."""
@@ -76,6 +81,7 @@ class HalfOpen(Generic[Link]):
     def wasted(self, now: float) -> None:
         """A first packet turned out to be none."""
         self._wasted.append(now)
+        self.noise += 1
 
     def overdue(self, now: float) -> list[Link]:
         """Those that have been at it for too long; the oldest come first."""

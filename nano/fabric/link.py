@@ -176,6 +176,11 @@ class Link:
         self.graceful = error is None
         self._end(error or Unreachable("the link was closed on this side"))
 
+    def drop(self, error: NanoError) -> None:
+        """End the link and say nothing: nobody is at the other end."""
+        if self.error is None:
+            self._end(error)
+
     async def leave(self) -> None:
         """Ask the peer to start no more calls here, and return when it knows. Open calls go on."""
         if not self.is_up:

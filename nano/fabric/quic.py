@@ -149,6 +149,12 @@ class Connection(QuicConnection):
         return bool(self._network_paths)
 
     @property
+    def has_heard(self) -> bool:
+        """Whether any packet came that was sealed as it should be: until then it may all have been noise."""
+        refused = self._close_event is not None  # it was sealed, and we did not like what it said
+        return refused or any(space.largest_received_packet >= 0 for space in self._spaces.values())
+
+    @property
     def peer_certificate(self) -> x509.Certificate | None:
         """What the peer showed. The handshake proves that it has the key; nothing else is checked."""
         return self.tls._peer_certificate
