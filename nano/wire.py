@@ -10,6 +10,7 @@ fabric calls it on each message that comes in; `incoming` then refuses what the 
 """
 
 import dataclasses
+import operator
 import struct
 import types
 import typing
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar, Union
 import betterproto2
 import msgspec
 
+from nano import usage_rows
 from nano.contracts.nano import v1
 from nano.model import action, address, image, instance, pool, task, template
 from nano.model.errors import Corrupt, Invalid
@@ -302,25 +304,38 @@ _PROGRESS = _Member("progress", action.Progress, False, False, False, _NO_DEFAUL
 
 
 def usages(message: v1.Usages) -> list[pool.Usage]:
-    """Samples out of their columns; Invalid when the columns differ in length."""
-    columns = [getattr(message, name) for name in _COLUMNS]
-    if any(len(column) != len(message.subjects) for column in columns):
-        raise Invalid("subjects", "the columns of a sample differ in length")
-    return [
-        pool.Usage(subject, message.at_ms, *row)
-        for subject, *row in zip(message.subjects, *columns, strict=True)
-    ]
+    """Samples out of their rows; Invalid when there is not one for each subject."""
+    return _usages(message.at_ms, message.subjects, message.rows)
+
+
+def sampled(datagram: bytes) -> list[pool.Usage]:
+    """The same out of what a cell sent, without the general decoder; Corrupt when it is no `Usages`."""
+    try:
+        found = usage_rows.read(datagram)
+    except ValueError as error:
+        raise Corrupt(f"these {len(datagram)} bytes are no Usages: {error}") from error
+    return _usages(*found)
+
+
+def _usages(at_ms: int, subjects: list[str], data: bytes) -> list[pool.Usage]:
+    try:
+        rows = usage_rows.unpack(data)
+    except ValueError as error:
+        raise Invalid("rows", str(error)) from error
+    if len(rows) != len(subjects):
+        raise Invalid("rows", f"there are {len(rows)} of them for {len(subjects)} subjects")
+    return [pool.Usage(subject, at_ms, *row) for subject, row in zip(subjects, rows, strict=True)]
 
 
 def usages_message(samples: list[pool.Usage]) -> v1.Usages:
-    """Samples of one moment, in columns."""
+    """Samples of one moment, in rows."""
     return v1.Usages(
         at_ms=samples[0].at_ms if samples else 0,
         subjects=[sample.subject for sample in samples],
-        **{name: [getattr(sample, name) for sample in samples] for name in _COLUMNS},
+        rows=usage_rows.pack(map(_columns, samples)),
     )
 
 
-_COLUMNS = tuple(
-    field.name for field in dataclasses.fields(pool.Usage) if field.name not in {"subject", "at_ms"}
+_columns = operator.attrgetter(
+    *(field.name for field in dataclasses.fields(pool.Usage) if field.name not in {"subject", "at_ms"})
 )

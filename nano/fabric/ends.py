@@ -175,7 +175,7 @@ class Dialled(_End):
             self.link.receive(data, address)
 
     def drained(self) -> None:
-        self.link.flush()
+        self.link.drained()
 
     def link_up(self, link: Link) -> None:
         if not self._up.done():
@@ -256,7 +256,7 @@ class Listener(_End):
     def drained(self) -> None:
         touched, self._touched = self._touched, {}
         for link in touched:
-            link.flush()
+            link.drained()
 
     @property
     def half_open(self) -> HalfOpen[Link]:

@@ -17,7 +17,6 @@ What is different from the stock connection, and why:
 
 from collections.abc import Callable, Sequence, ValuesView
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, cast
 
 from aioquic import tls
@@ -35,6 +34,8 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketPacer
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
+
+from nano.fabric.settled import CONNECTION_IDS, settle
 
 AIOQUIC_VERSION = "1.7.2"
 
@@ -120,6 +121,8 @@ class Connection(QuicConnection):
         self._ack_delay = _ACK_DELAY_S
         self._loss._pacer = _Pacer(max_datagram_size=self._max_datagram_size)
         self._unacknowledged = 0
+        self._is_settled = False
+        self._local_active_connection_id_limit = CONNECTION_IDS
         self._streams: _Streams = _Streams()
         self._queued: set[int] = set()
         self._held: dict[int, int] = {}
@@ -168,6 +171,12 @@ class Connection(QuicConnection):
     def open_streams(self) -> int:
         """Requests that are not over at both ends yet."""
         return sum(1 for stream_id in self._streams if not stream_is_unidirectional(stream_id))
+
+    def open_stream(self) -> int:
+        """Open a stream for a request, and send nothing yet; its id. Look at `free_streams` before."""
+        stream_id = self.get_next_available_stream_id()
+        self._get_or_create_stream_for_send(stream_id)
+        return stream_id
 
     def has_stream(self, stream_id: int) -> bool:
         return stream_id in self._streams
@@ -370,18 +379,64 @@ class Connection(QuicConnection):
         self.receive_datagram(data, address, now)
         self._unacknowledged += 1
         space = self._spaces.get(_ONE_RTT)
-        if space is not None and space.ack_at is not None and self._unanswered(waiting):
-            space.ack_at = now  # nothing that anybody will answer: a timer would only be one more wake-up
+        if space is not None and space.ack_at is not None and not self._will_be_answered(waiting):
+            space.ack_at = now  # a timer for it would only be one more wake-up
         return self._close_at != idle_at  # moved on for each packet whose seal is right
 
-    def _unanswered(self, waiting: int) -> bool:
-        """Whether nothing came since `waiting` events waited, or only datagrams."""
-        return all(isinstance(event, DatagramFrameReceived) for event in islice(self._events, waiting, None))
+    def _will_be_answered(self, heard: int) -> bool:
+        """Whether what came, behind `heard` events, may be answered by more than an acknowledgement."""
+        return len(self._events) > heard and not isinstance(self._events[-1], DatagramFrameReceived)
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether there is surely nothing to send: most of what comes to an idle link asks for nothing.
+
+        All that aioquic could have to write, in the order of `_write_application`.
+        """
+        space, path = self._spaces.get(_ONE_RTT), self._network_paths[0]
+        if space is None or not self._handshake_confirmed or self._close_pending:
+            return False
+        return not (
+            (space.ack_at is not None and space.ack_at <= now)
+            or self._pacing_at is not None  # it would stay, and its timer fire without end
+            or self._streams_queue
+            or self._datagrams_pending
+            or self._ping_pending
+            or self._probe_pending
+            or self._streams.due
+            or len(self._network_paths) > 1
+            or not path.is_validated
+            or path.remote_challenges
+            or self._handshake_done_pending
+            or self._retire_connection_ids
+            or self._streams_blocked_pending
+            or self._remote_preferred_address is not None
+            or not self._crypto_streams[_ONE_RTT].sender.buffer_is_empty
+            or not all(connection_id.was_sent for connection_id in self._host_cids)
+            or self._limits_due()
+        )
+
+    def _limits_due(self) -> bool:
+        """Whether the peer should be told that it may send more, or open more streams."""
+        data, calls, others = self._local_max_data, self._local_max_streams_bidi, self._local_max_streams_uni
+        return (
+            self._connection_room_due()
+            or data.value != data.sent
+            or calls.value != calls.sent
+            or calls.used * 2 > calls.value
+            or others.value != others.sent
+            or others.used * 2 > others.value
+        )
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         if not self._is_client:
             self.tls._request_client_certificate = True
+
+    def settle(self) -> None:
+        """Let go of what only the handshake needed, once it is over and its events were looked at."""
+        if self._handshake_confirmed and not self._is_settled:
+            self._is_settled = True
+            settle(self)
 
     def close_untrusted(self, reason: str) -> None:
         """End the connection as TLS does for a certificate that will not do (alert 42, RFC 8446, 6.2)."""

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from grpclib.exceptions import StreamTerminatedError
 from h2.exceptions import StreamClosedError
 
+from nano.fabric import header_blocks
 from nano.fabric.framing import PREFIX_BYTES, message_size
 from nano.fabric.quic import KIB
 
 if TYPE_CHECKING:
     from nano.fabric.exchanges import Exchanges
 
-Headers = list[tuple[str, str]]
+Headers = header_blocks.Headers
 
 CONTENT_TYPE = ("content-type", "application/grpc")
 

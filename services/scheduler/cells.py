@@ -84,7 +84,7 @@ class Cells:
         if peer.role is not Role.CELL:
             return
         try:
-            samples = wire.usages(wire.decode(v1.Usages, datagram))
+            samples = wire.sampled(datagram)
         except NanoError as error:
             _log.warning("cell.bad_sample", cell=peer.id, reason=error.message)
             return
