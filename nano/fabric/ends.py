@@ -11,7 +11,7 @@ from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_version_
 
 from nano.fabric import busy
 from nano.fabric.credentials import Credentials
-from nano.fabric.half_open import Entry, HalfOpen
+from nano.fabric.half_open import HANDSHAKE_S, Entry, HalfOpen
 from nano.fabric.heart import Heart
 from nano.fabric.identity import Usage, dns_name
 from nano.fabric.link import Link
@@ -152,17 +152,22 @@ class Dialled(_End):
         self._address = address
 
     async def connect(self, timeout_s: float) -> Link:
-        """Shake hands; `Unreachable` or `Untrusted` when that fails or takes longer than `timeout_s`."""
+        """Shake hands; `Unreachable` or `Untrusted` when that fails, or nobody answers within `timeout_s`.
+
+        A peer that has answered and does not come to an end is busy with others, and is given more time.
+        """
         self._connection.connect(self._address, now=self._loop.time())
         self.link.flush()
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._up
-        except TimeoutError:
-            host, port = self._address[:2]
-            error = Unreachable(f"{host} port {port} did not answer within {timeout_s:g} s")
-            self.link.close(error)
-            raise error from None
+            await asyncio.wait({self._up}, timeout=timeout_s)
+            if not self._up.done() and self._connection.has_heard:
+                await asyncio.wait({self._up}, timeout=HANDSHAKE_S - timeout_s)
+            if not self._up.done():
+                host, port = self._address[:2]
+                error = Unreachable(f"{host} port {port} did not answer within {timeout_s:g} s")
+                self.link.close(error)
+                raise error
+            self._up.result()
         finally:
             if not self.link.is_up:
                 self.link.close(Unreachable("the attempt to connect was given up"))

@@ -23,8 +23,8 @@ RETRY_ABOVE = 64
 LIMIT = 512
 """Handshakes under way at most: some 50 MiB."""
 
-HANDSHAKE_S = 5.0
-"""After how long a handshake is given up to make room for another."""
+HANDSHAKE_S = 10.0
+"""After how long a handshake that has begun is given up, by either side."""
 
 _WASTE_MEMORY_S = 1.0
 _CONNECTION_ID_BYTES = 8
