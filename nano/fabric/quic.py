@@ -191,6 +191,11 @@ class Connection(QuicConnection):
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.sender._buffer_stop - stream.sender.highest_offset
 
+    def kept_bytes(self, stream_id: int) -> int:
+        """What was written to the stream and is kept here until the peer has acknowledged it."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start
+
     @property
     def held_bytes(self) -> int:
         """What has arrived and was not consumed yet, over all streams."""
