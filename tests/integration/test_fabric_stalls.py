@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from nano.fabric.announcement import Announcement, Kind
 from nano.fabric.fabric import Fabric
+from nano.fabric.links import PROOF_S
 from nano.fabric.roster_events import News
 from nano.model.peers import Peer, Role
 from tests.support.echo import ROLES, EchoHandler, EchoStub
@@ -131,3 +134,46 @@ async def test_a_peer_that_died_in_our_own_stall_is_lost_once_it_had_time_to_ans
         began = loop.time()
         await asyncio.wait_for(link.wait_closed(), 5)
         assert FIVEFOLD["keep_alive_s"] / 2 < loop.time() - began < FIVEFOLD["lost_s"] + 0.5
+
+
+# announcements, which anybody can make
+
+
+def _hint(fabric: Fabric, peer: Peer, port: int) -> None:
+    """As if it came by multicast."""
+    said = Announcement(
+        kind=Kind.HERE,
+        zone=fabric._directory.roster._zone,
+        domain="nano",
+        role=peer.role,
+        id=peer.id,
+        port=port,
+    )
+    fabric._directory._hear(said, "127.0.0.1")
+
+
+async def test_a_busy_peer_that_announces_itself_keeps_its_link_and_calls(tmp_path: Path) -> None:
+    """It is dialled anew as well, answers on both, and the new link is the one that goes."""
+    async with _world(tmp_path) as world:
+        call = world.stub.wait()
+        assert await anext(call) == b"started"
+        world.cell.stall(3 * PROOF_S)
+        _hint(world.scheduler, CELL, world.cell.fabric.address[1])
+        await world.cell.do(_answers())
+        while world.scheduler._doubted:
+            await world.scheduler.links[0].ping()
+        await _goes_on(world, call)
+
+
+async def test_a_rumour_of_a_busy_peer_harms_nobody(tmp_path: Path) -> None:
+    """Somebody says that the cell is where nobody, or somebody else, is, while it does not answer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        async with _world(tmp_path) as world:
+            call = world.stub.wait()
+            assert await anext(call) == b"started"
+            for port in (deaf.getsockname()[1], world.scheduler.address[1]):
+                world.cell.stall(3 * PROOF_S)
+                _hint(world.scheduler, CELL, port)
+                await world.cell.do(_answers())
+            await _goes_on(world, call)

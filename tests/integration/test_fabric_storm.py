@@ -2,14 +2,11 @@
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection
 
 from nano.fabric.fabric import Fabric, PeerEvent
 from nano.fabric.half_open import RETRY_ABOVE
@@ -19,6 +16,7 @@ from nano.fabric.udp import Address
 from nano.model.peers import Peer, Role
 from tests.support.echo import ROLES, EchoHandler, EchoStub
 from tests.support.fabrics import Lab
+from tests.support.strangers import first_packets, noise
 
 PEERS = 200
 
@@ -102,34 +100,6 @@ async def test_few_handshakes_are_under_way_at_once(lab: Lab) -> None:
 # strangers
 
 
-def _first_packets(count: int) -> list[bytes]:
-    """Proper first packets of as many strangers, who will never answer: a sealed ClientHello each."""
-    packets: list[bytes] = []
-    for _ in range(count):
-        stranger = QuicConnection(
-            configuration=QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name="scheduler")
-        )
-        stranger.connect(("127.0.0.1", 1), now=0.0)
-        packets += [data for data, _ in stranger.datagrams_to_send(now=0.0)]
-    return packets
-
-
-def _unsealed(count: int) -> list[bytes]:
-    """What looks like a first packet from outside and holds noise."""
-    return [
-        bytes([0xC3])
-        + (1).to_bytes(4, "big")
-        + b"\x08"
-        + os.urandom(8)
-        + b"\x08"
-        + os.urandom(8)
-        + b"\x00"
-        + (0x4000 | 1174).to_bytes(2, "big")
-        + os.urandom(1174)
-        for _ in range(count)
-    ]
-
-
 async def _flood(target: Address, packets: list[bytes]) -> None:
     """Sends them from ever new ports, whose owners are gone before an answer comes."""
     for number, data in enumerate(packets):
@@ -141,7 +111,7 @@ async def _flood(target: Address, packets: list[bytes]) -> None:
 
 async def test_real_peers_get_in_through_a_flood_of_forged_first_packets(lab: Lab) -> None:
     """Above a number of half-open links strangers are not remembered, and a peer proves its address."""
-    packets = _first_packets(300)
+    packets = first_packets(300)
     async with (
         asyncio.timeout(60),
         lab.join(Role.CELL, "c1") as cell,
@@ -167,7 +137,7 @@ async def test_real_peers_get_in_through_a_flood_of_forged_first_packets(lab: La
 
 
 async def test_noise_that_looks_like_first_packets_leaves_nothing_behind(lab: Lab) -> None:
-    packets = _unsealed(300)
+    packets = noise(300)
     async with (
         asyncio.timeout(60),
         lab.join(Role.CELL, "c1") as cell,

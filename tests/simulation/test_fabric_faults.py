@@ -24,6 +24,7 @@ from nano.model.peers import Peer, Role
 from tests.support.address_calls import Follower, Pool, Tenant, check
 from tests.support.echo import ROLES, BytesCodec, EchoHandler, EchoStub
 from tests.support.fabrics import Lab
+from tests.support.strangers import first_packets
 from tests.support.udp_faults import BOTH, Faults, Way
 from tests.support.virtual_network import HOST, Network
 from tests.support.virtual_time import run_virtually
@@ -287,5 +288,23 @@ def test_very_many_silent_peers_are_asked_less_often_and_both_ends_agree(tmp_pat
             began = loop.time()
             await gone.wait_closed()
             assert 4 * interval_s <= loop.time() - began <= 5 * interval_s + 0.1
+
+    _play(story)
+
+
+def test_strangers_who_begin_and_never_go_on_are_forgotten(tmp_path: Path) -> None:
+    async def story(network: Network) -> None:
+        async with _linked(tmp_path) as (cell, _):
+            strangers = [("10.0.0.1", 30_000 + number) for number in range(40)]
+            for packet, stranger in zip(first_packets(40), strangers, strict=True):
+                network.carry_from_nowhere(packet, stranger, cell.address)
+            await asyncio.sleep(1)
+            half_open = cell._listener.half_open
+            assert len(half_open) == 40
+            assert len(cell.links) == 41
+            await asyncio.sleep(5)
+            assert len(half_open) == 0
+            assert len(cell.links) == 1
+            assert half_open.begun == 41
 
     _play(story)

@@ -56,6 +56,10 @@ class Network:
         self._endpoints[address] = endpoint = _Endpoint(self, address, receiver)
         return endpoint
 
+    def carry_from_nowhere(self, data: bytes, source: Address, to: Address) -> None:
+        """A datagram whose source is invented."""
+        asyncio.get_running_loop().call_soon(self._arrive, data, source, to)
+
     def carry(self, data: bytes, source: Address, to: Address) -> None:
         if self._endpoints.get(source) is None:
             return  # it is gone, though its timers are not
