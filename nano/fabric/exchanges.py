@@ -5,7 +5,6 @@ The streams themselves are `stream.py`; to grpclib this is `protocol.Connection`
 """
 
 import asyncio
-import collections
 from typing import Protocol
 
 from aioquic.h3.connection import ErrorCode
@@ -70,7 +69,8 @@ class Exchanges:
         self._held: dict[int, bytes] = {}
         """By stream: frames that go to QUIC with what follows in this turn, or at its end."""
         self._senders: dict[int, asyncio.Future[None]] = {}
-        self._slots: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._slots: dict[asyncio.Future[None], None] = {}
+        """Callers that wait for the peer to allow one more stream, in the order in which they came."""
         self.last_used = self._loop.time()
 
     def __len__(self) -> int:
@@ -241,7 +241,9 @@ class Exchanges:
             resolve(self._senders.pop(stream_id))
         free = self._quic.free_streams
         while self._slots and free > 0:
-            resolve(self._slots.popleft())
+            first = next(iter(self._slots))
+            del self._slots[first]
+            resolve(first)
             free -= 1
 
     def _unheard(self, event: StreamDataReceived) -> bool:
@@ -301,12 +303,12 @@ class Exchanges:
 
     async def _slot(self) -> None:
         waiter = self._loop.create_future()
-        self._slots.append(waiter)
+        self._slots[waiter] = None
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter in self._slots:
-                self._slots.remove(waiter)
+                del self._slots[waiter]
             else:
                 self.wake()  # it was given a place and does not take it: that is for the next one
             raise

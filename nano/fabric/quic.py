@@ -48,6 +48,8 @@ from aioquic.quic.recovery import QuicPacketPacer
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
 
+from nano.fabric.settled import CONNECTION_IDS, settle
+
 AIOQUIC_VERSION = "1.7.2"
 
 KIB = 1024
@@ -79,6 +81,9 @@ _PACING_STEP_S = 0.002
 
 REKEY_PACKETS = 2**22
 """Packets sealed with one key. RFC 9001, 6.6 allows AES-GCM 2^23; the twin of the key is then changed too."""
+
+_ROUNDING_S = 1e-6
+"""More than the error of a sum of times, less than any of them matters."""
 
 _ONE_RTT = tls.Epoch.ONE_RTT
 
@@ -125,14 +130,18 @@ class Connection(QuicConnection):
         windows: Windows,
         *,
         original_destination_connection_id: bytes | None = None,
+        retry_source_connection_id: bytes | None = None,
     ) -> None:
         super().__init__(
             configuration=configuration,
             original_destination_connection_id=original_destination_connection_id,
+            retry_source_connection_id=retry_source_connection_id,
         )
         self._ack_delay = _ACK_DELAY_S
         self._loss._pacer = _Pacer(max_datagram_size=self._max_datagram_size)
         self._unacknowledged = 0
+        self._is_settled = False
+        self._local_active_connection_id_limit = CONNECTION_IDS
         self._streams: _Streams = _Streams()
         self._queued: set[int] = set()
         self._held: dict[int, int] = {}
@@ -167,6 +176,12 @@ class Connection(QuicConnection):
         return bool(self._network_paths)
 
     @property
+    def has_heard(self) -> bool:
+        """Whether any packet came that was sealed as it should be: until then it may all have been noise."""
+        refused = self._close_event is not None  # it was sealed, and we did not like what it said
+        return refused or any(space.largest_received_packet >= 0 for space in self._spaces.values())
+
+    @property
     def peer_certificate(self) -> x509.Certificate | None:
         """What the peer showed. The handshake proves that it has the key; nothing else is checked."""
         return self.tls._peer_certificate
@@ -199,6 +214,11 @@ class Connection(QuicConnection):
         """What was written to the stream and has never been sent."""
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.sender._buffer_stop - stream.sender.highest_offset
+
+    def kept_bytes(self, stream_id: int) -> int:
+        """What was written to the stream and is kept here until the peer has acknowledged it."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start
 
     @property
     def held_bytes(self) -> int:
@@ -452,6 +472,15 @@ class Connection(QuicConnection):
         super()._write_ack_frame(builder=builder, space=space, now=now)
         self._unacknowledged = 0
 
+    def get_timer(self) -> float | None:
+        """When to look again. What the pacer holds back is not due before the pacer lets it go.
+
+        aioquic gives the time of an acknowledgement that is held back: such a timer fires again and again. So
+        does one at the very moment at which a packet counts as lost, when rounding makes it a hair too early.
+        """
+        at: float | None = super().get_timer()
+        return None if at is None else max(at, self._pacing_at or 0.0) + _ROUNDING_S
+
     def take(self, data: bytes, address: NetworkAddress, now: float) -> bool:
         """Receive one datagram. Whether it held a packet that the peer really made: a sign of life."""
         idle_at = self._close_at
@@ -477,6 +506,7 @@ class Connection(QuicConnection):
             return False
         return not (
             (space.ack_at is not None and space.ack_at <= now)
+            or self._pacing_at is not None  # it would stay, and its timer fire without end
             or self._streams_queue
             or self._datagrams_pending
             or self._ping_pending
@@ -528,6 +558,12 @@ class Connection(QuicConnection):
         if self.has_path and self._close_pending and not self._network_paths[0].can_send(_SMALLEST_DATAGRAM):
             self._close_pending = False
             self._set_state(QuicConnectionState.CLOSING)
+
+    def settle(self) -> None:
+        """Let go of what only the handshake needed, once it is over and its events were looked at."""
+        if self._handshake_confirmed and not self._is_settled:
+            self._is_settled = True
+            settle(self)
 
     def close_untrusted(self, reason: str) -> None:
         """End the connection as TLS does for a certificate that will not do (alert 42, RFC 8446, 6.2)."""
