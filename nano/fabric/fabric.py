@@ -23,6 +23,7 @@ from grpclib.encoding.base import CodecBase
 
 from nano.fabric import roster_events
 from nano.fabric.addresses import static_addresses
+from nano.fabric.announcement import Announcement, Kind
 from nano.fabric.bulk import BulkHandler, BulkRoles
 from nano.fabric.bulk_client import BulkClient
 from nano.fabric.bulk_server import BulkServer
@@ -31,10 +32,11 @@ from nano.fabric.codec import MessageCodec
 from nano.fabric.credentials import Credentials, WallClock
 from nano.fabric.directory import Directory
 from nano.fabric.ends import Handlers, Listener, Route
+from nano.fabric.heart import Heart
 from nano.fabric.identity import Identity
 from nano.fabric.link import Link
 from nano.fabric.links import Links, Purpose
-from nano.fabric.liveness import Patience
+from nano.fabric.liveness import Pace, Patience
 from nano.fabric.multicast import Group
 from nano.fabric.roster import Roster
 from nano.fabric.roster_events import News
@@ -115,7 +117,11 @@ class Fabric:
         self._doubted: set[Link] = set()
         self._closed = False
         credentials = Credentials.load(identity, clock)
-        route = Route(config.datagram_bytes, Patience(config.keep_alive_s, config.suspect_s, config.lost_s))
+        patience = Patience(config.keep_alive_s, config.suspect_s, config.lost_s)
+        self.pace = Pace(config.keep_alive_s)
+        """How often peers that say nothing are asked: less often where they are very many."""
+        self._heart = Heart(min(config.keep_alive_s, 1.0))
+        route = Route(config.datagram_bytes, patience, self.pace, self._heart)
         self._listener = Listener(
             config.host, config.port, credentials=credentials, route=route, handlers=self._handlers(None)
         )
@@ -139,8 +145,9 @@ class Fabric:
             fabric = cls(config, identity, jobs, codec or MessageCodec(), clock)
             try:
                 async with fabric._directory:
-                    yield fabric
-                    await fabric.close()
+                    with fabric._heart.beating():
+                        yield fabric
+                        await fabric.close()
             except BaseException as error:  # noqa: BLE001 - raised again below, as it is and not as a group
                 failure = error
             finally:
@@ -323,12 +330,12 @@ class Fabric:
             self._kept[peer] = job
             job.add_done_callback(lambda _: self._kept.pop(peer, None))
 
-    def _hinted(self, peer: Peer) -> None:
-        """A peer that we are linked to says that it is here: it may be a new life of it, or a new place."""
+    def _hinted(self, peer: Peer, address: Address) -> None:
+        """A peer that we are linked to is said to be here: it may be a new life of it, or a new place."""
         link = self._links.existing(peer, Purpose.CALLS)
         if link is not None and link not in self._doubted and not self._closed:
             self._doubted.add(link)
-            job = self._jobs.create_task(self._links.prove(link), name=f"prove {peer}")
+            job = self._jobs.create_task(self._links.prove(link, address), name=f"prove {peer}")
             job.add_done_callback(lambda _: self._doubted.discard(link))
 
     # Leaving
@@ -370,10 +377,10 @@ class _Directory(Directory):
         )
         self._fabric = fabric
 
-    def tell(self, event: roster_events.Event) -> None:
-        super().tell(event)
-        if isinstance(event, roster_events.Heard):
-            self._fabric._hinted(event.announcement.peer)
+    def _hear(self, announcement: Announcement, host: str) -> None:
+        super()._hear(announcement, host)
+        if announcement.kind is not Kind.LEAVING and self.roster.is_ours(announcement):
+            self._fabric._hinted(announcement.peer, (host, announcement.port))
 
 
 def _label(target: Peer | Role) -> str:

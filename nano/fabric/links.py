@@ -9,6 +9,7 @@ from nano.fabric.credentials import Credentials
 from nano.fabric.directory import Directory
 from nano.fabric.ends import BULK_WINDOWS, CALL_WINDOWS, Dialled, Handlers, Route
 from nano.fabric.link import Link
+from nano.fabric.turns import Turns
 from nano.fabric.udp import Address, resolve
 from nano.model.errors import NanoError, Unreachable, from_code
 from nano.model.peers import Peer, Role
@@ -22,8 +23,13 @@ DIAL_S = 3.0
 IDLE_S = 30.0
 """After how long without use a link is closed that is not for the calls of every day."""
 
-PROOF_S = 0.5
-"""How long a peer may take to prove that the old link still reaches it."""
+PROOF_S = 0.25
+"""How long a peer that announces itself may take to answer on the old link before it is dialled anew as well.
+Nothing is lost by it: the old link is given up only once the new one is up and the old one still silent."""
+
+DIALS_AT_ONCE = 32
+DIAL_TURN_S = 0.25
+"""Handshakes of ours under way; one that takes longer than this waits for its peer (`turns.py`)."""
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
@@ -61,6 +67,8 @@ class Links:
         self._links: dict[tuple[Peer, Purpose], Link] = {}
         self._leaving: set[Link] = set()
         self._attempts: dict[tuple[Peer, Purpose], asyncio.Task[Link | NanoError]] = {}
+        self._proofs: set[asyncio.Task[None]] = set()
+        self._turns = Turns(DIALS_AT_ONCE, DIAL_TURN_S)
         self.gone: set[Peer] = set()
         """Who left in good order and will say so when it is back: not worth a dial."""
         self._closed = False
@@ -94,21 +102,58 @@ class Links:
                 pause_s = _FIRST_PAUSE_S
                 await link.wait_closed()
 
-    async def prove(self, link: Link) -> None:
-        """Close `link` unless its peer still answers on it."""
+    async def prove(self, link: Link, address: Address) -> None:
+        """Whether the peer of `link`, who is said to be at `address`, started anew or moved: then replace it.
+
+        Who answers on the old link keeps it. Anybody may say where a peer is, and one that is merely busy
+        does not answer either, so the old link ends only when the peer has proven itself on a new one.
+        """
+        answer = self._jobs.create_task(_answers(link), name=f"ping {link.peer}")
+        self._proofs.add(answer)
         try:
-            async with asyncio.timeout(PROOF_S):
-                await link.ping()
-        except TimeoutError:
+            await asyncio.wait({answer}, timeout=PROOF_S)
+            if not answer.done() and not self._closed:
+                await self._replace(link, address, answer)
+        finally:
+            answer.cancel()
+            self._proofs.discard(answer)
+
+    async def _replace(self, link: Link, address: Address, answer: asyncio.Task[None]) -> None:
+        peer = link.peer
+        handlers = self._handlers((peer, address, Purpose.CALLS))
+        up = handlers.up
+
+        def takes_over(fresh: Link) -> None:
+            if self._closed or (answer.done() and link.error is None):
+                return
             link.close(
                 Unreachable(
-                    f"{link.peer} has started anew: what was asked of it before may not have come through; "
+                    f"{peer} has started anew: what was asked of it before may not have come through; "
                     "look, and ask again",
                     retry_after_s=1.0,
                 )
             )
-        except NanoError:
-            return  # it has ended meanwhile
+            self._add(peer, Purpose.CALLS, fresh)
+            up(fresh)
+
+        handlers.up = takes_over
+        dial = self._jobs.create_task(
+            self._quietly(peer, address, handlers), name=f"dial {peer} where it is said to be"
+        )
+        self._proofs.add(dial)
+        try:
+            await asyncio.wait({dial})
+        finally:
+            self._proofs.discard(dial)
+
+    async def _quietly(self, peer: Peer, address: Address, handlers: Handlers) -> None:
+        """Dial for the sake of what `handlers` make of it. That nobody answers is no news."""
+        try:
+            fresh = await self._connect(peer, Purpose.CALLS, address, handlers)
+        except (NanoError, OSError):
+            return
+        if self._links.get((peer, Purpose.CALLS)) is not fresh:
+            fresh.close()
 
     def drop(self, link: Link) -> None:
         """The link is over."""
@@ -118,8 +163,8 @@ class Links:
 
     def close(self) -> None:
         self._closed = True
-        for attempt in list(self._attempts.values()):
-            attempt.cancel()
+        for job in (*self._attempts.values(), *self._proofs):
+            job.cancel()
         for link in self.all():
             link.close()
 
@@ -163,7 +208,7 @@ class Links:
         error: NanoError = Unreachable(f"no address is known for {peer}")
         for address in self._directory.roster.addresses_of(peer):
             try:
-                link = await self._connect(peer, purpose, address)
+                link = await self._connect(peer, purpose, address, self._handlers((peer, address, purpose)))
             except NanoError as failure:
                 error = failure
             except OSError as failure:  # no socket, no such host, no such kind of address here
@@ -174,16 +219,18 @@ class Links:
             self._directory.tell(roster_events.DialFailed(peer, address))
         return error
 
-    async def _connect(self, peer: Peer, purpose: Purpose, address: Address) -> Link:
-        dialled = Dialled(
-            await resolve(address),
-            peer,
-            credentials=self.credentials,
-            route=self._route,
-            handlers=self._handlers((peer, address, purpose)),
-            windows=_WINDOWS[purpose],
-        )
-        return await dialled.connect(DIAL_S)
+    async def _connect(self, peer: Peer, purpose: Purpose, address: Address, handlers: Handlers) -> Link:
+        at = await resolve(address)
+        async with self._turns.turn():
+            dialled = Dialled(
+                at,
+                peer,
+                credentials=self.credentials,
+                route=self._route,
+                handlers=handlers,
+                windows=_WINDOWS[purpose],
+            )
+            return await dialled.connect(DIAL_S)
 
     def _add(self, peer: Peer, purpose: Purpose, link: Link) -> None:
         before = self._links.get((peer, purpose))
@@ -202,3 +249,11 @@ class Links:
             link.close()
         else:
             loop.call_at(due, self._close_when_idle, link)
+
+
+async def _answers(link: Link) -> None:
+    """Return when the peer has answered, or the link is over."""
+    try:
+        await link.ping()
+    except NanoError:
+        return

@@ -85,6 +85,9 @@ _PACING_STEP_S = 0.002
 REKEY_PACKETS = 2**22
 """Packets sealed with one key. RFC 9001, 6.6 allows AES-GCM 2^23; the twin of the key is then changed too."""
 
+_ROUNDING_S = 1e-6
+"""More than the error of a sum of times, less than any of them matters."""
+
 _ONE_RTT = tls.Epoch.ONE_RTT
 
 
@@ -130,10 +133,12 @@ class Connection(QuicConnection):
         windows: Windows,
         *,
         original_destination_connection_id: bytes | None = None,
+        retry_source_connection_id: bytes | None = None,
     ) -> None:
         super().__init__(
             configuration=configuration,
             original_destination_connection_id=original_destination_connection_id,
+            retry_source_connection_id=retry_source_connection_id,
         )
         self._ack_delay = _ACK_DELAY_S
         self._loss._pacer = _Pacer(max_datagram_size=self._max_datagram_size)
@@ -174,6 +179,12 @@ class Connection(QuicConnection):
         return bool(self._network_paths)
 
     @property
+    def has_heard(self) -> bool:
+        """Whether any packet came that was sealed as it should be: until then it may all have been noise."""
+        refused = self._close_event is not None  # it was sealed, and we did not like what it said
+        return refused or any(space.largest_received_packet >= 0 for space in self._spaces.values())
+
+    @property
     def peer_certificate(self) -> x509.Certificate | None:
         """What the peer showed. The handshake proves that it has the key; nothing else is checked."""
         return self.tls._peer_certificate
@@ -211,6 +222,11 @@ class Connection(QuicConnection):
         """What was written to the stream and has never been sent."""
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.sender._buffer_stop - stream.sender.highest_offset
+
+    def kept_bytes(self, stream_id: int) -> int:
+        """What was written to the stream and is kept here until the peer has acknowledged it."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start
 
     @property
     def held_bytes(self) -> int:
@@ -467,6 +483,15 @@ class Connection(QuicConnection):
         super()._write_ack_frame(builder=builder, space=space, now=now)
         self._unacknowledged = 0
 
+    def get_timer(self) -> float | None:
+        """When to look again. What the pacer holds back is not due before the pacer lets it go.
+
+        aioquic gives the time of an acknowledgement that is held back: such a timer fires again and again. So
+        does one at the very moment at which a packet counts as lost, when rounding makes it a hair too early.
+        """
+        at: float | None = super().get_timer()
+        return None if at is None else max(at, self._pacing_at or 0.0) + _ROUNDING_S
+
     def take(self, data: bytes, address: NetworkAddress, now: float) -> bool:
         """Receive one datagram. Whether it held a packet that the peer really made: a sign of life."""
         idle_at = self._close_at
@@ -492,6 +517,7 @@ class Connection(QuicConnection):
             return False
         return not (
             (space.ack_at is not None and space.ack_at <= now)
+            or self._pacing_at is not None  # it would stay, and its timer fire without end
             or self._streams_queue
             or self._datagrams_pending
             or self._ping_pending

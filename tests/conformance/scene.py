@@ -29,7 +29,7 @@ from nano.fabric.credentials import Credentials
 from nano.fabric.ends import Listener
 from nano.fabric.identity import Identity, Usage
 from nano.fabric.link import Link
-from nano.fabric.liveness import Patience
+from nano.fabric.liveness import Pace, Patience
 from nano.fabric.quic import Connection, Windows
 from nano.fabric.stream import Headers, Stream
 from nano.fabric.udp import Address, Datagram
@@ -171,6 +171,13 @@ class _Owner:
     def datagram(self, link: Link, data: bytes) -> None:
         self.datagrams.append(data)
 
+    def is_behind(self) -> bool:
+        """It never is."""
+        return False
+
+    def sign_known(self, link: Link, sign_id: bytes) -> None:
+        """There is one link."""
+
     def address_issued(self, link: Link, connection_id: bytes) -> None:
         """There is one link."""
 
@@ -271,7 +278,9 @@ class Scene:
             role=None if server else cell.role,
             name=None if server else cell.id,
         )
-        self.link = Link(connection, self.owner, send=self._send, verify=verify, patience=_PATIENCE)
+        self.link = Link(
+            connection, self.owner, send=self._send, verify=verify, patience=_PATIENCE, pace=Pace()
+        )
         self.link._loop = cast("Any", _Clock(self))
         self._encoder = pylsqpack.Encoder()
 

@@ -20,10 +20,11 @@ from grpclib.exceptions import GRPCError
 from nano import signature, wire
 from nano.bindings.messages import Bind, Entry, decode_answer, decode_ask, encode_ask, encode_entries
 from nano.contracts.nano import v1
-from nano.fabric import announcement, bulk, enrolment, status
+from nano.fabric import announcement, bulk, busy, datagrams, enrolment, status
 from nano.fabric.authority import Authority
 from nano.fabric.codec import MessageCodec
 from nano.fabric.framing import MESSAGE_LIMIT_BYTES, message_size
+from nano.fabric.liveness import LONGEST_INTERVAL_S, Patience
 from nano.model.address import Binding, Provider
 from nano.model.errors import BY_CODE, Corrupt, Invalid, NanoError
 from nano.model.peers import Role
@@ -276,6 +277,26 @@ def _details() -> list[bytes]:
     return [status.detail_of(domain_error(kind)) for kind in BY_CODE.values()]
 
 
+def _told(data: bytes) -> None:
+    """What a peer tells about itself in a datagram."""
+    with contextlib.suppress(Corrupt):
+        assert len(datagrams.busy_secret(data)) == busy.ID_BYTES + busy.KEY_BYTES
+    with contextlib.suppress(Corrupt):
+        stretched = Patience().stretched(datagrams.interval_s(data))
+        assert Patience().lost_s <= stretched.lost_s <= LONGEST_INTERVAL_S * Patience().lost_s
+    peer = busy.BusyPeer(_SECRET)
+    assert data == _SIGN or not peer.proves(data), "only who knows the key makes signs"
+    busy.id_of(data)
+
+
+_BUSY = busy.Busy()
+_SECRET, _SIGN = _BUSY.secret, _BUSY.sign()
+
+
+def _tellings() -> list[bytes]:
+    return [datagrams.busy(_SECRET), datagrams.pace(1.5), _SIGN]
+
+
 # REST
 
 
@@ -327,6 +348,7 @@ TARGETS = [
     Target("responder-lines", _line, _lines, longest_bytes=1000),
     Target("protobuf", _protobuf, _messages, longest_bytes=1000),
     Target("samples", _sample, _samples, longest_bytes=1200),
+    Target("told-datagrams", _told, _tellings, longest_bytes=100),
     Target("grpc-prefix", _prefix, lambda: [b"\0\0\0\0\5", b"\1\0\0\0\5"], longest_bytes=8),
     Target("bulk-heads", _bulk, _heads, longest_bytes=300),
     Target("error-trailers", _detail, _details, longest_bytes=300),

@@ -350,3 +350,19 @@ def test_a_sample_is_acknowledged_at_once_and_what_will_be_answered_is_not(folde
         for data, _ in pair.client.datagrams_to_send(now=pair.now):
             pair.server.take(data, CLIENT, pair.now)
         assert bool(pair.server.datagrams_to_send(now=pair.now)) == at_once
+
+
+def test_no_timer_is_due_for_an_acknowledgement_that_the_pacer_holds_back(folder: Path) -> None:
+    pair = Pair.connected(folder)
+    stream_id = _open(pair, b"send me much")
+    pair.run()
+    pair.server.send_stream_data(stream_id, bytes(300 * KIB))
+    pair.server.datagrams_to_send(now=pair.now)
+    assert pair.server._pacing_at is not None, "it may not send more now"
+    pair.client.send_ping(1)
+    for data, _ in pair.client.datagrams_to_send(now=pair.now):
+        pair.server.take(data, CLIENT, pair.now)
+    assert pair.server.datagrams_to_send(now=pair.now) == []
+    timer = pair.server.get_timer()
+    assert timer is not None
+    assert timer > pair.now
