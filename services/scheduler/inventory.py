@@ -1,4 +1,4 @@
-"""The scheduler's book: pools, cells, templates, instances, their last known status, and tasks.
+"""The scheduler's book: pools, cells, templates, instances, their last known status, tasks, and members.
 
 Plain and synchronous. A method decides and returns the changes that follow; `apply` makes them so, for the
 live book and for the replay alike. What a silent cell holds stays here, counted and protected.
@@ -6,7 +6,7 @@ live book and for the replay alike. What a silent cell holds stays here, counted
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import msgspec
 
@@ -14,10 +14,12 @@ from nano.model import names
 from nano.model.errors import Conflict, Exists, Invalid, NotFound
 from nano.model.ids import CellId, InstanceId, PoolName, TemplateId
 from nano.model.instance import Instance, InstanceSpec, InstanceStatus, Power
+from nano.model.peers import Peer, Role
 from nano.model.pool import Capabilities, Cell, Pool, Presence, Usage
 from nano.model.template import Template
 from nano.saga.record import TaskChange
 from nano.saga.tasks import Tasks
+from services.scheduler.membership import Membership, MembershipChange
 from services.scheduler.placement import Candidate, Load
 
 DEFAULT_POOL = PoolName("default")
@@ -58,7 +60,7 @@ class StatusPut(msgspec.Struct, frozen=True, tag="status_put"):
 
 
 NounChange: TypeAlias = PoolPut | PoolGone | CellPut | TemplatePut | InstancePut | InstanceGone | StatusPut
-Change: TypeAlias = NounChange | TaskChange
+Change: TypeAlias = NounChange | MembershipChange | TaskChange
 
 
 class Inventory:
@@ -71,9 +73,11 @@ class Inventory:
         "templates": Template,
         "instances": Instance,
         "statuses": InstanceStatus,
+        **Membership.kinds,
         **Tasks.kinds,
     }
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
+    """2: members, applicants, join tokens, removals and authorities."""
 
     def __init__(self) -> None:
         self.pools: dict[PoolName, Pool] = {}
@@ -81,6 +85,7 @@ class Inventory:
         self.templates: dict[TemplateId, Template] = {}
         self.instances: dict[InstanceId, Instance] = {}
         self.statuses: dict[InstanceId, InstanceStatus] = {}
+        self.membership = Membership()
         self.tasks = Tasks()
         self.usage: dict[str, Usage] = {}
         """The newest sample of each cell and instance: heard, ranked by, and never kept."""
@@ -148,8 +153,13 @@ class Inventory:
     # -------------------------------------------------------------- what cells report
 
     def cell_seen(self, cell: CellId, address: str, now_ms: int, first_pool: PoolName | None) -> list[Change]:
-        """It is there; one never seen before enters `first_pool`. Unconfirmed until its account comes."""
-        known = self.cells.get(cell, Cell(cell, first_pool if first_pool in self.pools else None))
+        """It is there; one never seen before enters `first_pool`, unless a person let it in and is to say
+        where it goes. Unconfirmed until its account comes.
+        """
+        known = self.cells.get(cell)
+        if known is None:
+            by_itself = first_pool in self.pools and self.membership.enters_first_pool(Peer(Role.CELL, cell))
+            known = Cell(cell, first_pool if by_itself else None)
         return [
             CellPut(
                 replace(known, presence=Presence.ONLINE, confirmed=False, address=address, seen_ms=now_ms)
@@ -258,8 +268,12 @@ class Inventory:
         return [PoolGone(name)]
 
     def add_cell(self, pool: PoolName, cell: CellId) -> list[Change]:
+        """A member that was never seen yet may be put where it is to work."""
         self.pool(pool)
-        known = self.cell(cell)
+        known = self.cells.get(cell)
+        if known is None and Peer(Role.CELL, cell) in self.membership.members:
+            known = Cell(cell, None)
+        known = known or self.cell(cell)
         if known.pool is not None:
             raise Conflict(f"cell {cell} is in pool {known.pool} already", field="cell", subject=cell)
         return [CellPut(replace(known, pool=pool, enabled=True))]
@@ -309,6 +323,8 @@ class Inventory:
                 self.statuses.pop(instance_id, None)
             case StatusPut(status):
                 self.statuses[status.instance] = status
+            case _ if isinstance(change, MembershipChange):
+                self.membership.apply(change)
             case _:
                 self.tasks.apply(change)
 
@@ -327,11 +343,21 @@ class Inventory:
             "templates": list(self.templates.values()),
             "instances": list(self.instances.values()),
             "statuses": list(self.statuses.values()),
+            **self.membership.snapshot(),
             **self.tasks.snapshot(),
         }
 
     @classmethod
-    def restore(cls, snapshot: Mapping[str, Sequence[Any]]) -> "Inventory":
+    def upgrade(cls, snapshot: dict[str, list[Any]], from_schema: int) -> dict[str, list[Any]]:  # noqa: ARG003
+        """A zone of schema 1 kept no members: they are taken in when they next enrol or renew."""
+        return snapshot
+
+    @classmethod
+    def upgrade_change(cls, change: Any, from_schema: int) -> list[Any]:  # noqa: ARG003 - grew, no more
+        return [change]
+
+    @classmethod
+    def restore(cls, snapshot: Mapping[str, Sequence[Any]]) -> Self:
         book = cls()
         for pool in snapshot["pools"]:
             book.apply(PoolPut(pool))
@@ -343,6 +369,7 @@ class Inventory:
             book.apply(InstancePut(instance))
         for status in snapshot["statuses"]:
             book.apply(StatusPut(status))
+        book.membership = Membership.restore(snapshot)
         book.tasks = Tasks.restore(snapshot)
         return book
 
