@@ -28,6 +28,8 @@ class Caller:
     peer: Peer
     deadline: Deadline | None
     task: str
+    fingerprint: str = ""
+    """What the key is known by that the peer has proven on this link."""
 
 
 _caller: ContextVar[Caller] = ContextVar("nano-caller")

@@ -27,6 +27,7 @@ class Carrier(Protocol):
     """The link, as far as exchanges need it."""
 
     error: NanoError | None
+    fingerprint: str
 
     @property
     def peer(self) -> Peer: ...
@@ -177,6 +178,11 @@ class Exchanges:
 
     def get_peer(self) -> Peer:
         return self._carrier.peer
+
+    @property
+    def fingerprint(self) -> str:
+        """What the peer's key is known by."""
+        return self._carrier.fingerprint
 
     # What the link tells
 
