@@ -4,8 +4,13 @@ import sys
 
 import typer
 
+from nano.cli import admission
 from nano.cli.commands import app
 from nano.model.errors import NanoError
+
+app.add_typer(admission.cells, name="cell")
+app.add_typer(admission.tokens, name="token")
+app.add_typer(admission.zone, name="zone")
 
 
 def main() -> None:

@@ -90,6 +90,22 @@ class JoinToken:
     used_by: str = ""
     """The fingerprint of the key that it let in; empty: unused."""
 
+    @property
+    def shown(self) -> "ShownToken":
+        return ShownToken(self.id, self.role, self.name, self.created_ms, self.expires_ms, self.used_by)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownToken:
+    """A join token as an administrator sees it: nothing of its secret."""
+
+    id: str
+    role: Role
+    name: str
+    created_ms: int
+    expires_ms: int
+    used_by: str
+
 
 @dataclass(frozen=True, slots=True)
 class Removal:
@@ -114,3 +130,17 @@ class Trust:
     """The revision with which the phase began: whoever has that in force knows of it."""
     left_behind: tuple[str, ...] = ()
     """Members that the rotation goes on without, as `role/id`; they have to join again."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityState:
+    """`Trust` as an administrator sees it: how far its change has come."""
+
+    id: str
+    """Always `zone`: there is one."""
+    revision: int
+    trusted: tuple[str, ...]
+    phase: Phase
+    waiting_for: tuple[str, ...]
+    """Members that the phase waits for, as `role/id`."""
+    left_behind: tuple[str, ...]

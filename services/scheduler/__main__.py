@@ -60,7 +60,8 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
             ("outcomes", hear_outcomes(fabric, engine, CALLEES)),
         ):
             up.callback(jobs.create_task(job, name=name).cancel)
-        fabric.serve([SchedulerRpc(shelf, engine, samples, now_ms)], ROLES)
+        rpc = SchedulerRpc(shelf, engine, samples, now_ms, first_use=config.admission.first_use)
+        fabric.serve([rpc], ROLES)
         ready(f"serves the zone {authority.zone.name}, {authority.zone.id}")
         await stopping.wait()
 

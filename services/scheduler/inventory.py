@@ -14,6 +14,7 @@ from nano.model import names
 from nano.model.errors import Conflict, Exists, Invalid, NotFound
 from nano.model.ids import CellId, InstanceId, PoolName, TemplateId
 from nano.model.instance import Instance, InstanceSpec, InstanceStatus, Power
+from nano.model.membership import Applicant
 from nano.model.peers import Peer, Role
 from nano.model.pool import Capabilities, Cell, Pool, Presence, Usage
 from nano.model.template import Template
@@ -27,6 +28,8 @@ CORES_LIMIT = 256
 MEMORY_LEAST_BYTES = 16 * 2**20
 DISK_LEAST_BYTES = 2**20
 DISKS_LIMIT = 16
+_SHORT = 16
+"""Digits of a fingerprint that a person is asked to type."""
 
 
 class PoolPut(msgspec.Struct, frozen=True, tag="pool_put"):
@@ -39,6 +42,12 @@ class PoolGone(msgspec.Struct, frozen=True, tag="pool_gone"):
 
 class CellPut(msgspec.Struct, frozen=True, tag="cell_put"):
     cell: Cell
+
+
+class CellGone(msgspec.Struct, frozen=True, tag="cell_gone"):
+    """It was shut out and held nothing."""
+
+    id: CellId
 
 
 class TemplatePut(msgspec.Struct, frozen=True, tag="template_put"):
@@ -59,7 +68,9 @@ class StatusPut(msgspec.Struct, frozen=True, tag="status_put"):
     status: InstanceStatus
 
 
-NounChange: TypeAlias = PoolPut | PoolGone | CellPut | TemplatePut | InstancePut | InstanceGone | StatusPut
+NounChange: TypeAlias = (
+    PoolPut | PoolGone | CellPut | CellGone | TemplatePut | InstancePut | InstanceGone | StatusPut
+)
 Change: TypeAlias = NounChange | MembershipChange | TaskChange
 
 
@@ -268,15 +279,33 @@ class Inventory:
         return [PoolGone(name)]
 
     def add_cell(self, pool: PoolName, cell: CellId) -> list[Change]:
-        """A member that was never seen yet may be put where it is to work."""
+        """A member that was never seen yet may be put where it is to work; one that waits at the door not."""
         self.pool(pool)
+        peer = Peer(Role.CELL, cell)
         known = self.cells.get(cell)
-        if known is None and Peer(Role.CELL, cell) in self.membership.members:
-            known = Cell(cell, None)
-        known = known or self.cell(cell)
+        if peer not in self.membership.members:
+            if waiting := self.membership.claiming(peer):
+                raise Conflict(_how_to_admit(cell, waiting), field="cell", subject=cell)
+            known = self.cell(cell)
+        known = known or Cell(cell, None)
         if known.pool is not None:
             raise Conflict(f"cell {cell} is in pool {known.pool} already", field="cell", subject=cell)
         return [CellPut(replace(known, pool=pool, enabled=True))]
+
+    def add_first(self, pool: PoolName, cell: CellId, now_ms: int) -> list[Change]:
+        """As `add_cell`; the only key that claims a name nobody ever had is let in by it."""
+        if cell in self.cells or not self.membership.claiming(Peer(Role.CELL, cell)):
+            return self.add_cell(pool, cell)
+        self.pool(pool)
+        return [*self.membership.admit_first(Peer(Role.CELL, cell), now_ms), CellPut(Cell(cell, pool))]
+
+    def remove_member(self, peer: Peer, now_ms: int) -> list[Change]:
+        """Its key is refused from now on. A cell that holds instances stays on record with them."""
+        changes: list[Change] = [*self.membership.remove(peer, now_ms)]
+        cell = CellId(peer.id)
+        if peer.role is Role.CELL and cell in self.cells and not self._by_cell.get(cell):
+            changes.append(CellGone(cell))
+        return changes
 
     def remove_cell(self, pool: PoolName, cell: CellId) -> list[Change]:
         known = self._in_pool(pool, cell)
@@ -309,6 +338,8 @@ class Inventory:
                 self.pools.pop(name, None)
             case CellPut(cell):
                 self.cells[cell.id] = cell
+            case CellGone(cell_id):
+                self.cells.pop(cell_id, None)
             case TemplatePut(template):
                 self.templates[template.id] = template
             case InstancePut(instance):
@@ -372,6 +403,17 @@ class Inventory:
         book.membership = Membership.restore(snapshot)
         book.tasks = Tasks.restore(snapshot)
         return book
+
+
+def _how_to_admit(cell: CellId, waiting: Sequence[Applicant]) -> str:
+    if len(waiting) == 1:
+        command = f"nanoctl cell admit {waiting[0].fingerprint[:_SHORT]}"
+        return f"cell {cell} waits to be let in: compare the code that it shows, then run: {command}"
+    keys = ", ".join(one.fingerprint[:_SHORT] for one in waiting)
+    return (
+        f"{len(waiting)} keys claim to be cell {cell} ({keys}): compare the codes that they show, then run: "
+        "nanoctl cell admit FINGERPRINT"
+    )
 
 
 def _check_size(spec: InstanceSpec) -> None:

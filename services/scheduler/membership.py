@@ -16,7 +16,16 @@ import msgspec
 
 from nano.model import names
 from nano.model.errors import Conflict, Exhausted, Forbidden, Invalid, NotFound
-from nano.model.membership import VALID_MS, Applicant, How, JoinToken, Member, Removal, Trust
+from nano.model.membership import (
+    VALID_MS,
+    Applicant,
+    AuthorityState,
+    How,
+    JoinToken,
+    Member,
+    Removal,
+    Trust,
+)
 from nano.model.peers import Peer, Role
 from services.scheduler import rotation
 
@@ -158,6 +167,19 @@ class Membership:
     def waiting_for(self) -> list[str]:
         """The members that the rotation of the authority waits for, as `role/id`."""
         return rotation.waiting_for(self.trust, self.members.values())
+
+    @property
+    def authority(self) -> AuthorityState:
+        """Where the zone stands with its authority."""
+        trust = self.trust
+        return AuthorityState(
+            "zone",
+            trust.revision,
+            trust.trusted,
+            trust.phase,
+            tuple(self.waiting_for()),
+            trust.left_behind,
+        )
 
     def behind(self, revision: int) -> list[Peer]:
         """The members that are not known to have this revision of the trust in force, in order."""
@@ -311,9 +333,21 @@ class Membership:
         """After our own restart every link is gone."""
         return [ApplicantPut(replace(one, present=False)) for one in self.applicants.values() if one.present]
 
-    def admit(self, prefix: str, now_ms: int, how: How = How.ADMITTED) -> list[MembershipChange]:
-        """Let the applicant in, one that was refused before too; it need not be there now."""
+    def admit(
+        self, prefix: str, now_ms: int, how: How = How.ADMITTED, code: str = ""
+    ) -> list[MembershipChange]:
+        """Let the applicant in, one that was refused before too; it need not be there now.
+
+        Conflict when its code is another one than `code`, which was read at its own end.
+        """
         applicant = self.applicant(prefix)
+        if code and _letters(code) != _letters(applicant.code):
+            raise Conflict(
+                f"the code of {applicant.fingerprint[:_SHORT]} is {applicant.code} here: if the other end "
+                f"shows {code!r:.20}, somebody stands in between; do not admit it",
+                field="code",
+                subject=applicant.fingerprint,
+            )
         return self.enrolled(applicant.peer, applicant.fingerprint, how, now_ms)
 
     def admit_first(self, peer: Peer, now_ms: int) -> list[MembershipChange]:
@@ -374,6 +408,10 @@ class Membership:
         if known is None or (known.trust_revision, known.issuer) == (revision, issuer):
             return []
         return [MemberPut(replace(known, trust_revision=revision, issuer=issuer))]
+
+    def check_steady(self) -> None:
+        """Conflict while the authority is being rotated."""
+        rotation.check_steady(self.trust, self.members.values())
 
     def rotate(self, authority: str) -> list[MembershipChange]:
         """Begin to move the zone to another authority, whose key is kept by now."""
@@ -453,6 +491,11 @@ class Membership:
         for trust in snapshot["trust"]:
             book.trust = trust
         return book
+
+
+def _letters(code: str) -> str:
+    """The code as it is compared: people leave out the dash and do not shout."""
+    return code.replace("-", "").replace(" ", "").upper()
 
 
 def _unfit(token: JoinToken, peer: Peer, fingerprint: str, now_ms: int) -> str | None:

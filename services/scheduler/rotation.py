@@ -28,8 +28,8 @@ def waiting_for(trust: Trust, members: Iterable[Member]) -> list[str]:
     return sorted(str(one.peer) for one in late if str(one.peer) not in trust.left_behind)
 
 
-def begun(trust: Trust, authority: str, members: Iterable[Member]) -> Trust:
-    """`authority` is trusted from now on and signs later. Conflict while a rotation is under way."""
+def check_steady(trust: Trust, members: Iterable[Member]) -> None:
+    """Conflict while a rotation is under way; it names whom that waits for."""
     if trust.phase is not Phase.STEADY:
         late = waiting_for(trust, members)
         raise Conflict(
@@ -37,6 +37,11 @@ def begun(trust: Trust, authority: str, members: Iterable[Member]) -> Trust:
             "them, remove them, or go on and leave them behind",
             field="authority",
         )
+
+
+def begun(trust: Trust, authority: str, members: Iterable[Member]) -> Trust:
+    """`authority` is trusted from now on and signs later. Conflict while a rotation is under way."""
+    check_steady(trust, members)
     if authority in trust.trusted:
         raise Invalid("authority", f"authority {authority} is trusted already")
     return _entered(trust, Phase.INTRODUCING, (*trust.trusted, authority))
