@@ -10,6 +10,8 @@ which one signs, is said by the scheduler's book (`follow`); a file that the boo
 change that never began, or is left of one that is over, and goes (`forget_others`).
 """
 
+import hashlib
+import hmac
 import os
 import secrets
 from collections.abc import Sequence
@@ -47,6 +49,9 @@ _NEXT_FILE = "authority-{}.pem"
 _FILES = "authority*.pem"
 CERTIFICATE_FILE = "ca.pem"
 _LAX = 0o077
+_DERIVED = b"nano derived"
+_SCALAR_BYTES = 32  # of a key on P-256
+_LENGTH_BYTES = 4
 _COMMON_NAME_LIMIT = 64  # X.520, ub-common-name; nothing but people reads it
 
 
@@ -128,6 +133,14 @@ class Authority:
             )
         self._trusted = list(trusted)
         self._write_bundle()
+
+    def derive(self, *parts: bytes) -> bytes:
+        """32 bytes that only the authority that signs can make of `parts`, and makes again each time."""
+        secret = self._signer.key.private_numbers().private_value.to_bytes(_SCALAR_BYTES, "big")
+        digest = hmac.new(hashlib.sha256(_DERIVED + secret).digest(), digestmod=hashlib.sha256)
+        for part in parts:
+            digest.update(len(part).to_bytes(_LENGTH_BYTES, "big") + part)
+        return digest.digest()
 
     def forget_others(self) -> None:
         """Delete the keys of those who are not trusted. To be called once that they are not is durable."""

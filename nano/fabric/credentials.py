@@ -65,7 +65,7 @@ class Credentials:
         `datagram_bytes` is the size of UDP payload that the path is known to carry. With `shows_authority`
         the chain ends in the authority itself, so that who does not know the zone yet can look at it.
         """
-        chain = [verify_issued(self.certificate, self.authorities)] if shows_authority else []
+        chain = [self.issuer] if shows_authority else []
         return replace(
             self._base,
             is_client=dials is not None,
@@ -78,6 +78,11 @@ class Credentials:
     def server_name(self, expected: Peer) -> str:
         """By which name to dial `expected`."""
         return dns_name(self.identity.zone, expected)
+
+    @property
+    def issuer(self) -> x509.Certificate:
+        """The authority that signed what this process shows."""
+        return verify_issued(self.certificate, self.authorities)
 
     @property
     def certificate(self) -> x509.Certificate:

@@ -17,6 +17,7 @@ from h2.exceptions import StreamClosedError
 from nano.fabric.h3 import Http3
 from nano.fabric.quic import Connection
 from nano.fabric.stream import Cancellable, Headers, Stream
+from nano.fabric.udp import Address
 from nano.model.errors import NanoError
 from nano.model.peers import Peer
 
@@ -28,6 +29,9 @@ class Carrier(Protocol):
 
     error: NanoError | None
     fingerprint: str
+
+    @property
+    def address(self) -> Address: ...
 
     @property
     def peer(self) -> Peer: ...
@@ -183,6 +187,11 @@ class Exchanges:
     def fingerprint(self) -> str:
         """What the peer's key is known by."""
         return self._carrier.fingerprint
+
+    @property
+    def host(self) -> str:
+        """Where the peer is now."""
+        return self._carrier.address[0]
 
     # What the link tells
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
+from cryptography import x509
 from grpclib.encoding.base import CodecBase
 
 from nano.fabric import roster_events
@@ -152,6 +153,11 @@ class Fabric:
     def address(self) -> Address:
         """Where this process listens."""
         return self._listener.address
+
+    @property
+    def issuer(self) -> x509.Certificate:
+        """The authority that signed the certificate which this process shows on new links."""
+        return self._credentials.issuer
 
     @property
     def links(self) -> list[Link]:

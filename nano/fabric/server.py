@@ -155,8 +155,8 @@ async def _run(name: str, method: Method, roles: frozenset[Role], call: Call[Any
     if peer.role not in roles:
         raise Forbidden(f"{peer} may not call {name}", subject=str(peer))
     task = "" if call.metadata is None else str(call.metadata.get(TASK_HEADER, ""))[:TASK_LIMIT]
-    fingerprint = cast("Stream", call._stream).exchanges.fingerprint
-    with answering(Caller(peer, call.deadline, task, fingerprint)):
+    link = cast("Stream", call._stream).exchanges
+    with answering(Caller(peer, call.deadline, task, link.fingerprint, link.host)):
         await method.func(call)
 
 

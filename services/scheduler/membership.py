@@ -409,6 +409,14 @@ class Membership:
             return []
         return [MemberPut(replace(known, trust_revision=revision, issuer=issuer))]
 
+    def overtaken(self, revision: int) -> list[MembershipChange]:
+        """A member has a revision in force that this book never made: it was put back from a backup. What is
+        trusted here gets a larger one, so that members take it.
+        """
+        if revision <= self.trust.revision:
+            return []
+        return [TrustPut(replace(self.trust, revision=revision + 1))]
+
     def check_steady(self) -> None:
         """Conflict while the authority is being rotated."""
         rotation.check_steady(self.trust, self.members.values())
