@@ -16,9 +16,12 @@ from nano.saga.engine import Engine
 from nano.service import now_ms, ready, run
 from nano.shelf import Shelf
 from nano.steps import RemoteCallees, hear_outcomes
+from services.scheduler.admissions import ROLES as ADMISSION_ROLES
+from services.scheduler.admissions import AdmissionsRpc
 from services.scheduler.cells import Cells
 from services.scheduler.config import Config
 from services.scheduler.inventory import Inventory, PoolPut, TemplatePut
+from services.scheduler.invitations import Invitations, places
 from services.scheduler.rpc import ROLES, SchedulerRpc
 from services.scheduler.samples import Samples
 from services.scheduler.tasks import SAGAS
@@ -60,8 +63,16 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
             ("outcomes", hear_outcomes(fabric, engine, CALLEES)),
         ):
             up.callback(jobs.create_task(job, name=name).cancel)
-        rpc = SchedulerRpc(shelf, engine, samples, now_ms, first_use=config.admission.first_use)
-        fabric.serve([rpc], ROLES)
+        invitations = Invitations(
+            authority.zone.id, lambda: places(config.fabric, config.admission.addresses)
+        )
+        fabric.serve(
+            [
+                SchedulerRpc(shelf, engine, samples, now_ms, first_use=config.admission.first_use),
+                AdmissionsRpc(shelf, invitations, lambda: authority.make_next(datetime.now(UTC)), now_ms),
+            ],
+            ROLES | ADMISSION_ROLES,
+        )
         ready(f"serves the zone {authority.zone.name}, {authority.zone.id}")
         await stopping.wait()
 
