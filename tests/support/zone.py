@@ -7,7 +7,6 @@ callees by a call. REST is spoken over TLS on loopback.
 import asyncio
 import contextlib
 import hashlib
-import secrets
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -20,7 +19,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import msgspec
-from cryptography.hazmat.primitives import hashes
 
 from nano import signature
 from nano.bell import Bell
@@ -382,10 +380,9 @@ async def _fed(feed: Feed, book: Book, stub: Handlers) -> None:
 def _admissions(folder: Path, shelf: Shelf[Inventory]) -> AdmissionsRpc:
     """With an authority of its own, so that tokens and rotations are real."""
     authority = Authority.open(folder / "authority", datetime.now(UTC))
-    fingerprint = authority.certificate.fingerprint(hashes.SHA256()).hex()
-    shelf.commit(*shelf.book.membership.first_authority(fingerprint))
+    shelf.commit(*shelf.book.membership.first_authority(authority.fingerprint))
     invitations = Invitations(authority.zone.id, lambda: ["10.9.8.1:5600"])
-    return AdmissionsRpc(shelf, invitations, lambda: secrets.token_hex(32), now_ms)
+    return AdmissionsRpc(shelf, invitations, lambda: authority.make_next(datetime.now(UTC)), now_ms)
 
 
 def _gateway(
