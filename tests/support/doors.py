@@ -1,4 +1,5 @@
-"""A zone with a real scheduler's door on the loopback, and servers that join it; the calendar is the test's."""
+"""A zone with a real scheduler's door on the loopback, and servers that join it; the calendar is the
+test's."""
 
 import asyncio
 import contextlib
@@ -125,7 +126,8 @@ class Door:
 
 @dataclass
 class Zone:
-    """The folders and ports of a zone; the scheduler may be opened any number of times, one after the other."""
+    """The folders and ports of a zone; the scheduler may be opened any number of times, one after the
+    other."""
 
     folder: Path
     moved: timedelta = timedelta()
@@ -150,10 +152,7 @@ class Zone:
 
     def settings(self, peer: Peer, **more: object) -> FabricSettings:
         """`peer` on the loopback, found by multicast there; with no scheduler on its host unless told so."""
-        if peer == SCHEDULER:
-            port = self.port
-        else:
-            port = self.ports.setdefault(peer, free_port())
+        port = self.port if peer == SCHEDULER else self.ports.setdefault(peer, free_port())
         discovery = Discovery(self.domain, port=self.group_port, interfaces=("127.0.0.1",))
         options: dict[str, object] = {
             "listen": "127.0.0.1",
@@ -215,7 +214,7 @@ class Zone:
     async def linked(self, door: Door, peer: Peer) -> None:
         """Until the scheduler has a link to `peer`."""
         async with asyncio.timeout(PATIENCE_S):
-            while not any(link.is_up and link.peer == peer for link in door.fabric.links):
+            while not any(link.is_up and link.peer == peer for link in door.fabric.links):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     def folder_of(self, peer: Peer) -> IdentityFolder:
