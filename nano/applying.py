@@ -25,12 +25,13 @@ from nano.fabric.application import Application
 from nano.fabric.authority import zone_of
 from nano.fabric.channel import Call, Channel
 from nano.fabric.identity import Identity, authority_fingerprint, spki_of
-from nano.fabric.identity_folder import IdentityFolder
+from nano.fabric.identity_folder import IdentityFolder, read_certificate
 from nano.fabric.join_token import TokenText
 from nano.fabric.schedulers import Schedulers
 from nano.fabric.short_code import NONCE_BYTES, short_code
+from nano.fabric.waiting_note import Waiting, leave_note, take_note_away
 from nano.member import zone_trust
-from nano.model.errors import Cancelled, Conflict, Corrupt, Forbidden, Invalid, NanoError, Untrusted
+from nano.model.errors import Cancelled, Conflict, Corrupt, Forbidden, Invalid, NanoError, Unreachable, Untrusted
 from nano.model.peers import Peer
 from nano.waits import first_of
 
@@ -70,22 +71,24 @@ class Applicant:
         pause_s = _FIRST_PAUSE_S
         told: set[str] = set()
         while not stopping.is_set():
-            for address in schedulers.known or await schedulers.look(pause_s):
-                try:
-                    return await self._ask(address)
-                except NanoError as error:
-                    if self.token is not None and _is_final(error):
-                        raise
-                    if error.message not in told:
-                        told.add(error.message)
-                        _log.warning("joining.waits", scheduler=_text(address), why=error.message)
-                    if _is_final(error):
-                        pause_s = _REFUSED_PAUSE_S
-                    schedulers.failed(address)
-            if not schedulers.known and "" not in told:
+            known = schedulers.known or await schedulers.look(_FIRST_PAUSE_S)
+            for address in known:
+                found = await self._attempt(address)
+                if isinstance(found, Identity):
+                    return found
+                if self.token is not None and _is_final(found):
+                    raise found
+                if found.message not in told:
+                    told.add(found.message)
+                    _log.warning("joining.waits", scheduler=_text(address), why=found.message)
+                if _is_final(found):
+                    pause_s = _REFUSED_PAUSE_S
+                schedulers.failed(address)
+            if not known and "" not in told:
                 told.add("")
                 _log.info("joining.looks", peer=str(self.peer), fingerprint=self.folder.fingerprint[:16])
-            await first_of(schedulers.look(pause_s), stopping.wait())
+            heard = () if known else (schedulers.look(pause_s),)  # who did not let us in is not asked at once
+            await first_of(stopping.wait(), *heard, within_s=pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S) if pause_s < _REFUSED_PAUSE_S else _FIRST_PAUSE_S
         raise Cancelled(f"stopped before {self.peer} was let into a zone", subject=str(self.peer))
 
@@ -95,6 +98,20 @@ class Applicant:
             return
         if token.role is not self.peer.role or token.id not in {"", self.peer.id}:
             raise Forbidden(f"{token} does not let in {self.peer}: create one for it", field="fabric.token")
+
+    async def _attempt(self, address: Address) -> Identity | NanoError:
+        """A job of its own: grpclib cancels whoever waits on a link that ends, and leaves him marked."""
+        async with asyncio.TaskGroup() as jobs:
+            asking = jobs.create_task(self._answered(address))
+        return asking.result()
+
+    async def _answered(self, address: Address) -> Identity | NanoError:
+        try:
+            return await self._ask(address)
+        except NanoError as error:
+            return error
+        except OSError as error:  # no such host, no such kind of address here
+            return Unreachable(f"{_text(address)} cannot be dialled: {error}")
 
     async def _ask(self, address: Address) -> Identity:
         """One conversation with whoever is at `address`, to its end."""
@@ -120,11 +137,19 @@ class Applicant:
                     "name: it is another zone, or somebody in between; its secret was not said"
                 )
             return
+        if (member_of := self.folder.trust()) is not None:
+            if shown not in {authority_fingerprint(read_certificate(each)) for each in member_of.authorities}:
+                raise Untrusted(
+                    f"the scheduler there is of the authority {shown[:16]}, which is none of zone "
+                    f"{member_of.zone}: to leave that zone for another, move {self.folder.path} away"
+                )
+            return
         first = self._waiting()
         if first is not None and first.authority != shown:
+            kept = self.folder.path / application.APPLICATION_FILE
             raise Untrusted(
                 f"the scheduler there is of the authority {shown[:16]}, but {first.authority[:16]} was asked "
-                "first and is waited for: to ask this one instead, start over (nanoctl join --start-over)"
+                f"first and is waited for: to ask this one instead, delete {kept}"
             )
 
     def _waiting(self) -> Application | None:
@@ -211,6 +236,7 @@ class Applicant:
             raise Untrusted(
                 f"the scheduler's code is {reply.code!r:.20}, ours {asked.code}: do not admit either"
             )
+        leave_note(self.folder.path, Waiting(asked.code, asked.fingerprint))
         _log.warning(
             "joining.waits_to_be_admitted",
             peer=str(self.peer),
@@ -228,6 +254,7 @@ class Applicant:
         if asked.authority not in {authority_fingerprint(each) for each in certificates}:
             raise Untrusted("the scheduler's grant does not trust the authority by which it was believed")
         identity = self.folder.keep(grant.certificate, trust, self.clock())
+        take_note_away(self.folder.path)
         application.write(self.folder.path, replace(asked, state="joined"))
         _log.info("joining.let_in", peer=str(self.peer), zone=asked.zone, scheduler=asked.scheduler)
         return identity
@@ -242,7 +269,7 @@ async def _next(call: Call, within_s: float | None) -> v1.JoinReply:
         call.abandon()
         raise Corrupt("the scheduler says nothing more") from None
     if reply is None:
-        await call.recv_trailing_metadata()
+        await call.end_well()
         raise Corrupt("the scheduler ended the conversation without an answer")
     return reply
 
