@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from nano.fleet.demo import demo
-from nano.fleet.join import join
 from nano.fleet.up import down, up
 from nano.model.errors import NanoError
 
@@ -19,13 +18,16 @@ def main() -> int:
     parser.add_argument("--simulated", action="store_true", help="no QEMU: cells only pretend")
     parser.add_argument("--open", action="store_true", help="up: let servers elsewhere join")
     parser.add_argument("--root", type=Path, default=Path("var"), help="the fleet's folder")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     root = arguments.root.absolute()
     try:
         match arguments.verb:
             case "up":
                 return up(root, simulated=arguments.simulated, is_open=arguments.open)
             case "join":
+                # What it needs to read tokens would lie in the memory of every other fleet.
+                from nano.fleet.join import join  # noqa: PLC0415
+
                 return join(root, arguments.token, simulated=arguments.simulated)
             case "down":
                 return down(root)

@@ -55,7 +55,7 @@ def service_settings(
 
 
 def joining_settings(root: Path, bridge: Bridge, libvirtd: Libvirtd | None) -> dict[str, Settings]:
-    """What the cell of a zone elsewhere is told: how it is let in, and to be found on every interface."""
+    """What the cell of a zone elsewhere is told: its name, and to be found on every interface."""
     run = run_folder(root)
     pretended = {"hypervisor": "simulated"}
     real = {} if libvirtd is None else {"hypervisor": "libvirt", "libvirt_uri": libvirtd.uri}
@@ -65,14 +65,9 @@ def joining_settings(root: Path, bridge: Bridge, libvirtd: Libvirtd | None) -> d
         "bridge": bridge.name,
         "responder": run / "dhcp.sock",
         "paths": {"data": root / "data" / "cell", "run": run},
-        "fabric": {"port": _FABRIC_PORTS["cell"], "enrolment": "", "join_token_file": token_file(root)},
+        "fabric": {"port": _FABRIC_PORTS["cell"], "enrolment": ""},
     }
     return {"responder": _responder(root, bridge), "cell": cell}
-
-
-def token_file(root: Path) -> Path:
-    """Where a joining server keeps the token that it was given."""
-    return root / "config" / "join-token"
 
 
 def _responder(root: Path, bridge: Bridge) -> Settings:

@@ -3,14 +3,17 @@
 import asyncio
 from pathlib import Path
 
-from nano.fabric.waiting_note import Waiting, waiting_at
-from nano.fleet.configuration import JOINING, joining_settings, token_file, write_configuration
+from nano.fabric import application
+from nano.fabric.application import Application
+from nano.fleet.configuration import JOINING, joining_settings, write_configuration
 from nano.fleet.guest_image import cache_folder
 from nano.fleet.host import Place, prepare
 from nano.fleet.live import keeping, programs, run_until_interrupted, unless
 from nano.fleet.processes import Processes, only_one
 from nano.fleet.stages import Stages
+from nano.join_files import SHORT, check_token, configure
 from nano.model.errors import Cancelled
+from nano.model.peers import Role
 
 LIMIT_S = 7 * 24 * 3600.0
 """How long an administrator may take: longer than any weekend."""
@@ -40,7 +43,9 @@ async def _join(place: Place, token: str, stages: Stages) -> None:
         host = prepare(place, stages.say)
         settings = joining_settings(place.root, host.bridge, host.libvirtd)
         write_configuration(place.root, settings)
-        keep_token(place.root, token)
+        if token:
+            check_token(token, Role.CELL)
+            configure(place.root / "config" / "cell.toml", token)
     names = JOINING if not place.simulated else ("cell",)  # nobody asks for a lease where nothing runs
     async with keeping(place, programs(place, host, names), stages) as processes:
         cell = str(settings["cell"]["id"])
@@ -48,14 +53,6 @@ async def _join(place: Place, token: str, stages: Stages) -> None:
             await _let_in(place, processes, stages)
         print(f"\n{cell} is in the zone. Ctrl-C stops the cell and leaves the guests running.", flush=True)
         await asyncio.Event().wait()  # for as long as nobody interrupts
-
-
-def keep_token(root: Path, token: str) -> None:
-    """The token where the cell looks for it, for its eyes only; without one what is there stays."""
-    path = token_file(root)
-    path.touch(mode=0o600)
-    if token:
-        path.write_text(f"{token}\n")
 
 
 async def _let_in(place: Place, processes: Processes, stages: Stages) -> None:
@@ -67,13 +64,13 @@ async def _let_in(place: Place, processes: Processes, stages: Stages) -> None:
 
 
 async def _tell_code(identity: Path, stages: Stages) -> None:
-    told: Waiting | None = None
+    told: Application | None = None
     while True:
-        found = waiting_at(identity)
-        if found is not None and found != told:
+        asked = application.read(identity)
+        if asked is not None and asked.state == "waiting" and asked.code and asked != told:
             stages.say(
-                f"waits to be admitted with the code {found.code}: compare it, and on a host of the zone run"
+                f"waits to be admitted, with the code {asked.code}; where the zone is, compare it and run:"
             )
-            stages.say(f"  nanoctl cell admit {found.fingerprint[:16]}")
-        told = found
+            stages.say(f"  nanoctl cell admit {asked.fingerprint[:SHORT]}")
+            told = asked
         await asyncio.sleep(LOOK_S)

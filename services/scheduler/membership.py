@@ -37,6 +37,8 @@ TOKEN_KEPT_MS = 7 * 24 * 3_600_000
 """How long a token that has expired stays to be read: whoever asks why a server was refused finds it."""
 REFUSED_MS = 24 * 3_600_000
 """How long a refused key is told so, before it may ask again."""
+OVERTAKEN_LIMIT = 100_000
+"""Removals and rotations between a backup and now; each is a deed of a person."""
 BY_TOKEN = frozenset({Role.CELL, Role.IMAGESTORE, Role.ADDRESSPOOL, Role.GATEWAY})
 _SHORT = 16
 
@@ -411,9 +413,10 @@ class Membership:
 
     def overtaken(self, revision: int) -> list[MembershipChange]:
         """A member has a revision in force that this book never made: it was put back from a backup. What is
-        trusted here gets a larger one, so that members take it.
+        trusted here gets a larger one, so that members take it. A number that no backup explains is a lie,
+        by which one member would use up the numbers of all.
         """
-        if revision <= self.trust.revision:
+        if not self.trust.revision < revision <= self.trust.revision + OVERTAKEN_LIMIT:
             return []
         return [TrustPut(replace(self.trust, revision=revision + 1))]
 

@@ -12,7 +12,6 @@ from nano.fleet.configuration import (
     SERVICES,
     joining_settings,
     service_settings,
-    token_file,
     toml,
     write_configuration,
 )
@@ -60,9 +59,8 @@ def test_where_others_may_join_the_fabric_is_everywhere_and_rest_is_not(tmp_path
     assert found["gateway"]["listen"] == found["portal"]["listen"] == "127.0.0.1"
 
 
-def test_a_cell_that_joins_is_named_by_its_own_bridge_and_enrols_by_token(tmp_path: Path) -> None:
+def test_a_cell_that_joins_is_named_by_its_own_bridge_and_enrols_nowhere_here(tmp_path: Path) -> None:
     found = joining_settings(tmp_path, Bridge("nano0", BRIDGE.subnet, "02:4e:01:02:03:04"), None)
     assert tuple(found) == JOINING
     assert found["cell"]["id"] == "Cell_024e01020304"
     assert found["cell"]["fabric"]["enrolment"] == ""
-    assert found["cell"]["fabric"]["join_token_file"] == token_file(tmp_path)

@@ -374,6 +374,15 @@ def test_a_rotation_goes_on_without_whom_it_leaves_behind() -> None:
     assert book.trust.trusted == ("new",)
 
 
+def test_a_book_from_a_backup_catches_up_with_what_members_have_and_believes_no_lie() -> None:
+    book = with_member()
+    applied(book, book.first_authority("ca"))
+    applied(book, book.overtaken(7))
+    assert (book.trust_revision, book.trust.trusted) == (8, ("ca",))
+    assert book.overtaken(8) == book.overtaken(0) == []
+    assert book.overtaken(2**64 - 1) == []
+
+
 # ------------------------------------------------------------------ on disk
 
 
