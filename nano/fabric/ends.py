@@ -3,21 +3,23 @@
 import asyncio
 import functools
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_version_negotiation
+from cryptography import x509
 
 from nano.fabric.credentials import Credentials
-from nano.fabric.identity import Usage, dns_name
+from nano.fabric.identity import Usage
 from nano.fabric.link import Link
 from nano.fabric.liveness import Patience
 from nano.fabric.quic import MIB, Connection, Windows, header_of
 from nano.fabric.stream import Headers, Stream
 from nano.fabric.udp import Address, Endpoint, bind
 from nano.model.errors import NanoError, Unreachable
-from nano.model.peers import Peer
+from nano.model.peers import Peer, Role
 
 CALL_WINDOWS = Windows()
 BULK_WINDOWS = Windows(stream_bytes=4 * MIB, connection_bytes=16 * MIB)
@@ -92,6 +94,20 @@ class _End:
         """Only a listener has to tell links apart."""
 
 
+class Dialling(Protocol):
+    """What the side that dials shows, and how it judges who answers: a member's, or an applicant's."""
+
+    def server_name(self, expected: Peer) -> str: ...
+
+    def configuration(
+        self, *, dials: str | None, datagram_bytes: int, idle_timeout_s: float
+    ) -> QuicConfiguration: ...
+
+    def verify(
+        self, shown: Sequence[x509.Certificate], usage: Usage, role: Role | None, name: str | None
+    ) -> Peer: ...
+
+
 class Dialled(_End):
     """A link that we dialled, on a socket of its own."""
 
@@ -100,7 +116,7 @@ class Dialled(_End):
         address: Address,
         expected: Peer,
         *,
-        credentials: Credentials,
+        credentials: Dialling,
         route: Route,
         handlers: Handlers,
         windows: Windows,
@@ -109,7 +125,7 @@ class Dialled(_End):
         self._loop = asyncio.get_running_loop()
         self._up: asyncio.Future[None] = self._loop.create_future()
         configuration = credentials.configuration(
-            dials=dns_name(credentials.identity.zone, expected),
+            dials=credentials.server_name(expected),
             datagram_bytes=route.datagram_bytes_to(address),
             idle_timeout_s=route.patience.lost_s,
         )
@@ -174,7 +190,9 @@ class Listener(_End):
     ) -> None:
         super().__init__(handlers)
         self.credentials = credentials
-        """Used for links that begin from now on: a renewed certificate is put here."""
+        """Used for handshakes that end from now on: a renewed certificate is put here."""
+        self.admits_applicants = False
+        """Whether peers without a certificate of the zone get a link as applicants."""
         self.accepts = True
         self._route = route
         self._windows = windows
@@ -235,6 +253,7 @@ class Listener(_End):
             dials=None,
             datagram_bytes=self._route.datagram_bytes_to(address),
             idle_timeout_s=self._route.patience.lost_s,
+            shows_authority=self.admits_applicants,
         )
         if header.version not in configuration.supported_versions:
             self._offer_versions(header, configuration, address)
@@ -258,9 +277,14 @@ class Listener(_End):
         connection = Connection(
             configuration, self._windows, original_destination_connection_id=connection_id
         )
-        verify = functools.partial(self.credentials.verify, usage=Usage.CLIENT, role=None, name=None)
-        link = Link(connection, self, send=self._endpoint.send, verify=verify, patience=self._route.patience)
+        link = Link(
+            connection, self, send=self._endpoint.send, verify=self._verify, patience=self._route.patience
+        )
         self._ids[link] = set()
         for issued in (connection_id, connection.host_cid):
             self.address_issued(link, issued)
         return link
+
+    def _verify(self, shown: Sequence[x509.Certificate]) -> Peer:
+        """Judged by what is known when the handshake ends: a key may have been shut out since it began."""
+        return self.credentials.verify(shown, Usage.CLIENT, None, None, applicants=self.admits_applicants)
