@@ -24,7 +24,7 @@ import msgspec
 
 from nano import usage_rows
 from nano.contracts.nano import v1
-from nano.model import action, address, image, instance, pool, task, template
+from nano.model import action, address, image, instance, membership, pool, task, template
 from nano.model.errors import Corrupt, Invalid
 from nano.model.task import Fault
 
@@ -42,6 +42,11 @@ NOUNS: dict[type, type[betterproto2.Message]] = {
     instance.InstanceSpec: v1.InstanceSpec,
     instance.InstanceStatus: v1.InstanceStatus,
     instance.Quality: v1.Quality,
+    membership.Applicant: v1.Applicant,
+    membership.AuthorityState: v1.AuthorityState,
+    membership.Member: v1.ZoneMember,
+    membership.Removal: v1.Removal,
+    membership.ShownToken: v1.JoinToken,
     pool.Capabilities: v1.Capabilities,
     pool.Cell: v1.Cell,
     pool.Policy: v1.Policy,

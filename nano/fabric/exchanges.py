@@ -16,6 +16,7 @@ from nano.fabric.h3 import Http3, Malformed
 from nano.fabric.header_blocks import Headers, headers_frame
 from nano.fabric.quic import Connection
 from nano.fabric.stream import Cancellable, Stream
+from nano.fabric.udp import Address
 from nano.fabric.whole_frames import data_frame_head
 from nano.model.errors import NanoError
 from nano.model.peers import Peer
@@ -32,6 +33,10 @@ class Carrier(Protocol):
     """The link, as far as exchanges need it."""
 
     error: NanoError | None
+    fingerprint: str
+
+    @property
+    def address(self) -> Address: ...
 
     @property
     def peer(self) -> Peer: ...
@@ -216,6 +221,16 @@ class Exchanges:
 
     def get_peer(self) -> Peer:
         return self._carrier.peer
+
+    @property
+    def fingerprint(self) -> str:
+        """What the peer's key is known by."""
+        return self._carrier.fingerprint
+
+    @property
+    def host(self) -> str:
+        """Where the peer is now."""
+        return self._carrier.address[0]
 
     # What the link tells
 

@@ -5,7 +5,7 @@ in `ends.py`. No thread and no task: datagrams, timers and calls drive it, in th
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import structlog
@@ -16,6 +16,7 @@ from cryptography import x509
 from nano.fabric import datagrams
 from nano.fabric.busy import Busy, BusyPeer
 from nano.fabric.exchanges import Exchanges, resolve
+from nano.fabric.identity import fingerprint_of, key_in
 from nano.fabric.liveness import Liveness, Move, Pace, Patience
 from nano.fabric.quic import Connection, is_trust_error
 from nano.fabric.sparing import Sparing
@@ -42,7 +43,8 @@ _CATCH_UP_S = 0.05
 _log = structlog.get_logger("nano.fabric")
 _sparing = Sparing()
 
-Verify = Callable[[x509.Certificate | None], Peer]
+Verify = Callable[[Sequence[x509.Certificate]], Peer]
+"""Who showed these certificates, its own first; raises `Untrusted`."""
 
 
 class Owner(Protocol):
@@ -111,6 +113,8 @@ class Link:
         self._pings: dict[int, asyncio.Future[None]] = {}
         self._peer: Peer | None = None
         self._refused = False
+        self.fingerprint = ""
+        """What the peer's key is known by; empty before the link is up."""
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self.announced = False
         """Whether the owner told others of this link; it is the owner's own mark."""
@@ -320,8 +324,10 @@ class Link:
                 self._owner.address_retired(self, event.connection_id)
 
     def _trust(self) -> None:
+        shown = self._quic.peer_certificates
         try:
-            self._peer = self._verify(self._quic.peer_certificate)
+            self._peer = self._verify(shown)
+            self.fingerprint = fingerprint_of(key_in(shown[0]))
         except Untrusted as error:
             self._refused = True
             self._tell_of_stranger(str(error))

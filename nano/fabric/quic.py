@@ -190,6 +190,12 @@ class Connection(QuicConnection):
         return self.tls._peer_certificate
 
     @property
+    def peer_certificates(self) -> list[x509.Certificate]:
+        """The peer's certificate, and what it showed behind it; empty when it showed none."""
+        own = self.tls._peer_certificate
+        return [] if own is None else [own, *self.tls._peer_certificate_chain]
+
+    @property
     def free_streams(self) -> int:
         """Streams that may be opened now. To reset one that was opened beyond the limit kills the link."""
         return self._remote_max_streams_bidi - self._local_next_stream_id_bidi // 4

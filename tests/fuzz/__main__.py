@@ -20,7 +20,7 @@ MEMORY_MIB = 1024
 SLOWEST_S = 20
 """The longest that one input may take, on a machine that is busy with something else."""
 
-INSTRUMENTED = ["nano", "services.addresspool", "services.gateway", "services.scheduler.samples", "aioquic"]
+INSTRUMENTED = ["nano", "services.addresspool", "services.gateway", "services.scheduler", "aioquic"]
 
 
 def main() -> None:

@@ -1,10 +1,12 @@
 """Targets without a link: each decoder that reads what somebody else wrote."""
 
+import base64
 import contextlib
 import functools
 import inspect
 import os
 import tempfile
+import zlib
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -20,7 +22,7 @@ from grpclib.exceptions import GRPCError
 from nano import signature, wire
 from nano.bindings.messages import Bind, Entry, decode_answer, decode_ask, encode_ask, encode_entries
 from nano.contracts.nano import v1
-from nano.fabric import announcement, bulk, busy, datagrams, enrolment, status
+from nano.fabric import announcement, bulk, busy, datagrams, enrolment, join_token, status
 from nano.fabric.authority import Authority
 from nano.fabric.codec import MessageCodec
 from nano.fabric.framing import MESSAGE_LIMIT_BYTES, message_size
@@ -70,7 +72,9 @@ def _authority() -> Authority:
 
 def _enrolment(data: bytes) -> None:
     for uid in (os.getuid(), 12345):
-        line = enrolment.answer(_authority(), data, NOW, uid, enrolment.Admission())
+        zone = _authority()
+        book, admission = enrolment.NoBook(zone), enrolment.Admission()
+        line = enrolment.answer(zone, book, data, NOW, uid=uid, admission=admission)
         assert line.endswith(b"\n")
         msgspec.json.decode(line, type=enrolment.Grant | enrolment.Refusal)
 
@@ -78,6 +82,31 @@ def _enrolment(data: bytes) -> None:
 def _enrolments() -> list[bytes]:
     csr = signing_request(ec.generate_private_key(ec.SECP256R1())).public_bytes(Encoding.PEM).decode()
     return [msgspec.json.encode(enrolment.Request(role, "c1", csr)) for role in ("cell", "gateway", "nobody")]
+
+
+def _token(data: bytes) -> None:
+    """A join token as text; and whatever its body says, with the sum that belongs to it."""
+    body = join_token.PREFIX + _base64(data + zlib.crc32(data).to_bytes(4, "big"))
+    for text in (data.decode("latin-1"), body):
+        try:
+            found = join_token.decode(text)
+        except Invalid:
+            continue
+        assert join_token.decode(join_token.encode(found)) == found
+        assert found.secret.hex() not in str(found)
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _tokens() -> list[bytes]:
+    token = join_token.TokenText(
+        1, "zone", (bytes(32),), bytes(range(16)), Role.CELL, "c1", 1_800_000_000_000, ("10.0.0.1:5600",)
+    )
+    text = join_token.encode(token)
+    packed_text = text.removeprefix(join_token.PREFIX)
+    return [text.encode(), base64.urlsafe_b64decode(packed_text + "=" * (-len(packed_text) % 4))[:-4]]
 
 
 def _dhcp(data: bytes) -> None:
@@ -344,6 +373,7 @@ def _rests() -> list[bytes]:
 TARGETS = [
     Target("announcement", _announcement, _announcements, longest_bytes=600),
     Target("enrolment", _enrolment, _enrolments, longest_bytes=2000),
+    Target("join-token", _token, _tokens, longest_bytes=600),
     Target("dhcp", _dhcp, _frames, longest_bytes=1600),
     Target("responder-lines", _line, _lines, longest_bytes=1000),
     Target("protobuf", _protobuf, _messages, longest_bytes=1000),

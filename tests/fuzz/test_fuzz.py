@@ -13,7 +13,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import links
+from tests.fuzz import door, links
 from tests.fuzz.target import Target, packed, pieces
 from tests.fuzz.targets import TARGETS
 
@@ -22,7 +22,7 @@ PATIENCE_S = 240
 """A bound, never a wait: the search itself is over after `SECONDS`."""
 
 NAMES = sorted(TARGETS)
-_FEW = {target.name for target in links.TARGETS}
+_FEW = {target.name for target in (*door.TARGETS, *links.TARGETS)}
 """Each of their inputs is a handshake and more."""
 
 
@@ -94,6 +94,11 @@ def test_a_search_guided_by_coverage_finds_nothing(name: str) -> None:
     )
     assert search.returncode == 0, search.stderr[-4000:]
     assert "stat::number_of_executed_units" in search.stderr
+
+
+def test_the_doors_seeds_reach_the_end_of_a_conversation() -> None:
+    """Where a person would have to decide; a target that never gets there would find nothing behind it."""
+    assert [door.waiting_after(seed) for seed in TARGETS["door"].seeds()] == [1, 0, 0, 0]
 
 
 @given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=50)), max_size=5))
