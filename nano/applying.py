@@ -31,7 +31,16 @@ from nano.fabric.schedulers import Schedulers
 from nano.fabric.short_code import NONCE_BYTES, short_code
 from nano.fabric.waiting_note import Waiting, leave_note, take_note_away
 from nano.member import zone_trust
-from nano.model.errors import Cancelled, Conflict, Corrupt, Forbidden, Invalid, NanoError, Unreachable, Untrusted
+from nano.model.errors import (
+    Cancelled,
+    Conflict,
+    Corrupt,
+    Forbidden,
+    Invalid,
+    NanoError,
+    Unreachable,
+    Untrusted,
+)
 from nano.model.peers import Peer
 from nano.waits import first_of
 

@@ -74,6 +74,7 @@ class Members:
                 ("follow", self._follow()),
                 ("advance", self._advance()),
                 ("forget", self._forget()),
+                ("ourselves", self._look_at_ourselves()),
                 ("tell", while_present(self._fabric, JOINABLE, self._tell)),
             ):
                 jobs.create_task(job, name=f"members: {name}")
@@ -102,6 +103,13 @@ class Members:
         do."""
         known = self._own.told(self._grants.trust())
         self._acknowledged(self._own_peer, known.revision, self._own.issuer)
+
+    async def _look_at_ourselves(self) -> None:
+        """That we have renewed by another authority is told by nobody."""
+        while True:
+            again_s = None if self._is_settled(self._own_peer) else self.ask_again_s
+            await first_of(self._trust_changed.heard(), within_s=again_s)
+            self._tell_ourselves()
 
     async def _tell(self, peer: Peer) -> None:
         """For as long as the link holds: what is trusted now, and each change of it."""

@@ -29,7 +29,9 @@ def zone() -> Iterator[Zone]:
 
 
 @contextlib.asynccontextmanager
-async def waiting_cell(zone: Zone, peer: Peer = CELL, **settings: object) -> AsyncIterator[asyncio.Task[None]]:
+async def waiting_cell(
+    zone: Zone, peer: Peer = CELL, **settings: object
+) -> AsyncIterator[asyncio.Task[None]]:
     """A cell that asks to be let in, without a token; the job ends when it is."""
     async with asyncio.TaskGroup() as jobs:
         job = jobs.create_task(zone.join(peer, **settings))
@@ -298,7 +300,9 @@ def _serial(zone: Zone, peer: Peer) -> bytes:
 
 
 async def test_a_certificate_is_renewed_over_the_fabric_and_no_call_is_dropped(zone: Zone) -> None:
-    zone.moved = -(LIFETIME - RENEWED_BEFORE - timedelta(seconds=4))  # OpenSSL has a calendar of its own: the past
+    zone.moved = -(
+        LIFETIME - RENEWED_BEFORE - timedelta(seconds=4)
+    )  # OpenSSL has a calendar of its own: the past
     async with zone.scheduler() as door:
         await zone.join(CELL, token=await door.token())
     before = _serial(zone, CELL)
@@ -321,7 +325,9 @@ async def test_a_certificate_is_renewed_over_the_fabric_and_no_call_is_dropped(z
         assert zone.now_ms() - door.book.members[CELL].issued_ms < 20_000
 
 
-async def test_a_server_that_was_off_for_longer_than_its_certificate_comes_back_by_its_key(zone: Zone) -> None:
+async def test_a_server_that_was_off_for_longer_than_its_certificate_comes_back_by_its_key(
+    zone: Zone,
+) -> None:
     zone.moved = -(LIFETIME + timedelta(days=1))
     async with zone.scheduler() as door:
         await zone.join(CELL, token=await door.token())
@@ -348,5 +354,3 @@ async def test_a_key_that_was_removed_neither_renews_nor_joins(zone: Zone) -> No
         with pytest.raises(Forbidden, match="was removed from the zone"):
             digest = join_token.secret_digest(join_token.decode(token).secret)
             door.book.redeem(digest, CELL, folder.fingerprint, zone.now_ms())
-
-

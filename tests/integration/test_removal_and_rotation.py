@@ -85,9 +85,7 @@ async def test_who_was_away_hears_of_a_removal_when_it_is_back(zone: Zone) -> No
 async def test_a_removal_is_durable_at_the_peer_before_it_says_so(zone: Zone) -> None:
     async with zone.scheduler() as door, _member(zone, door, CELL), _member(zone, door, IMAGESTORE):
         await door.remove(CELL)
-        await door.until(
-            lambda: door.book.members[IMAGESTORE].trust_revision >= door.book.trust_revision
-        )
+        await door.until(lambda: door.book.members[IMAGESTORE].trust_revision >= door.book.trust_revision)
         kept = zone.folder_of(IMAGESTORE).trust()
         assert kept is not None
         assert [each.id for each in kept.removals] == [CELL.id]

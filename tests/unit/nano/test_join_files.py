@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nano.fabric import application
 from nano.fabric.join_token import TokenText, encode
+from nano.fabric.waiting_note import Waiting, leave_note
 from nano.join_files import changed, check_token, configure, state
 from nano.model.errors import Invalid, NotFound
 from nano.model.peers import Role
@@ -35,7 +35,7 @@ def test_a_new_server_gets_its_configuration_and_a_token_for_its_own_eyes(tmp_pa
     found = tomllib.loads(file.read_text())
     kept = tmp_path / "etc" / "cell.join-token"
     assert found["fabric"]["enrolment"] == ""
-    assert found["fabric"]["token_file"] == str(kept)
+    assert found["fabric"]["join_token_file"] == str(kept)
     assert found["fabric"]["discovery"]["peers"] == {"scheduler": "10.0.0.1:5600"}
     assert kept.read_text().strip() == token()
     assert kept.stat().st_mode & 0o077 == 0
@@ -50,7 +50,7 @@ def test_what_people_wrote_stays_and_a_second_join_replaces_the_first(tmp_path: 
     for line in WRITTEN.splitlines():
         assert line in text or line.startswith("enrolment =")
     found = tomllib.loads(text)
-    assert (found["fabric"]["enrolment"], found["fabric"]["token_file"]) == ("", "")
+    assert (found["fabric"]["enrolment"], found["fabric"]["join_token_file"]) == ("", "")
     assert found["fabric"]["enrolment_user"] == "nano-scheduler"
     assert not (tmp_path / "cell.join-token").exists()
 
@@ -91,18 +91,7 @@ def test_the_state_is_read_from_the_folders_of_the_service(tmp_path: Path) -> No
     identity = tmp_path / "data" / "identity"
     identity.mkdir(parents=True)
     assert state(file, "cell")["state"] == "new"
-    asked = application.Application(
-        role=Role.CELL,
-        id="Cell_1",
-        fingerprint="a1" * 32,
-        zone="0011",
-        authority="b1" * 32,
-        scheduler="10.0.0.1:5600",
-        scheduler_id="main",
-        nonce=application.new_nonce(),
-        code="7K2M-Q0XD",
-    )
-    application.write(identity, asked)
+    leave_note(identity, Waiting("7K2M-Q0XD", "a1" * 32))
     waits = state(file, "cell")
     assert (waits["state"], waits["code"]) == ("waits", "7K2M-Q0XD")
     assert "7K2M-Q0XD" in waits["said"]
