@@ -171,7 +171,6 @@ async def test_both_ends_show_one_code_and_who_is_admitted_comes_in(zone: Zone) 
         await door.admit(found)
         await joining
         assert door.book.members[CELL].how is How.ADMITTED
-        assert not (zone.identity(CELL) / "waiting.json").exists()
         assert zone.application(CELL).state == "joined"
 
 
