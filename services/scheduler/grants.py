@@ -34,8 +34,11 @@ class Grants:
         self._authority = authority
         self._now_ms = now_ms
         self._clock = clock
-        shelf.commit(*shelf.book.membership.first_authority(authority.fingerprint))
-        self._follow()
+        if shelf.book.membership.trust.trusted:
+            self.settled()
+        else:
+            shelf.commit(*shelf.book.membership.first_authority(authority.fingerprint))
+            self._follow()
 
     @property
     def zone(self) -> str:

@@ -67,14 +67,13 @@ class Members:
 
     async def run(self) -> None:
         """Until cancelled."""
-        self._tell_ourselves()
         self._heard.set()  # a phase may be over since before our restart
         async with asyncio.TaskGroup() as jobs:
             for name, job in (
                 ("follow", self._follow()),
+                ("ourselves", self._tell_ourselves()),
                 ("advance", self._advance()),
                 ("forget", self._forget()),
-                ("ourselves", self._look_at_ourselves()),
                 ("tell", while_present(self._fabric, JOINABLE, self._tell)),
             ):
                 jobs.create_task(job, name=f"members: {name}")
@@ -92,24 +91,20 @@ class Members:
     def _became_durable(self, changes: tuple[object, ...]) -> None:
         if any(isinstance(each, _OF_TRUST) for each in changes):
             self._grants.settled()
-            self._tell_ourselves()
             self._trust_changed.ring()
             self._heard.set()
         if any(isinstance(each, MembershipChange) for each in changes):
             self.changed.ring()
 
-    def _tell_ourselves(self) -> None:
-        """The scheduler is a member too: who was removed loses its links here, and we renew when others
-        do."""
-        known = self._own.told(self._grants.trust())
-        self._acknowledged(self._own_peer, known.revision, self._own.issuer)
-
-    async def _look_at_ourselves(self) -> None:
-        """That we have renewed by another authority is told by nobody."""
+    async def _tell_ourselves(self) -> None:
+        """The scheduler is a member too: who was removed loses its links, and it renews when others do."""
         while True:
-            again_s = None if self._is_settled(self._own_peer) else self.ask_again_s
-            await first_of(self._trust_changed.heard(), within_s=again_s)
-            self._tell_ourselves()
+            with contextlib.closing(self._trust_changed.heard()) as changed:
+                trust = self._grants.trust()
+                await self._shelf.durable()
+                known = self._own.told(trust)
+                self._acknowledged(self._own_peer, known.revision, self._own.issuer)
+                await first_of(changed, within_s=self._again_s(self._own_peer))
 
     async def _tell(self, peer: Peer) -> None:
         """For as long as the link holds: what is trusted now, and each change of it."""
@@ -117,13 +112,12 @@ class Members:
         stub = v1.MemberStub(channel)
         link = await channel.__connect__()
         while link.is_up:
-            trust = self._grants.trust()
-            await self._shelf.durable()
-            reply = await stub.trust(trust_message(trust), timeout=ANSWER_S)
-            self._acknowledged(peer, reply.revision, reply.issuer)
-            if self._shelf.book.membership.trust.revision == trust.revision:
-                again_s = None if self._is_settled(peer) else self.ask_again_s
-                await first_of(link.wait_closed(), self._trust_changed.heard(), within_s=again_s)
+            with contextlib.closing(self._trust_changed.heard()) as changed:
+                trust = self._grants.trust()
+                await self._shelf.durable()
+                reply = await stub.trust(trust_message(trust), timeout=ANSWER_S)
+                self._acknowledged(peer, reply.revision, reply.issuer)
+                await first_of(link.wait_closed(), changed, within_s=self._again_s(peer))
 
     def _acknowledged(self, peer: Peer, revision: int, issuer: str) -> None:
         membership = self._shelf.book.membership
@@ -131,11 +125,13 @@ class Members:
         self._shelf.commit(*membership.acknowledged(peer, revision, issuer))
         self._heard.set()
 
-    def _is_settled(self, peer: Peer) -> bool:
-        """Whether the rotation of the authority does not wait for this member to renew."""
+    def _again_s(self, peer: Peer) -> float | None:
+        """When to ask again though nothing changes: while the zone waits for this member to renew."""
         membership = self._shelf.book.membership
         trust, member = membership.trust, membership.members.get(peer)
-        return trust.phase is not Phase.MOVING or member is None or member.issuer == trust.trusted[0]
+        if trust.phase is not Phase.MOVING or member is None or member.issuer == trust.trusted[0]:
+            return None
+        return self.ask_again_s
 
     async def _advance(self) -> None:
         """The next phase of a rotation, as soon as nobody is waited for any more."""

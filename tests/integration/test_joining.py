@@ -4,18 +4,35 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import structlog.testing
+from betterproto2.grpclib.grpclib_server import ServiceBase
+from cryptography.hazmat.primitives.asymmetric import ec
+from grpclib.const import Handler
+from msgspec import structs
 
 from nano.contracts.nano import v1
 from nano.fabric import application, join_token
+from nano.fabric.applicant import ApplicantCredentials, linked
 from nano.fabric.authority import LIFETIME
+from nano.fabric.channel import Channel
+from nano.fabric.identity import fingerprint_of
 from nano.fabric.identity_folder import RENEWED_BEFORE
-from nano.model.errors import Conflict, Forbidden, Invalid, NanoError
+from nano.member import MEMBER_ROLES
+from nano.model.errors import Conflict, Forbidden, Invalid, NanoError, Unsupported
 from nano.model.membership import How
 from nano.model.peers import Peer, Role
 from nano.service import Discovery
+from nano.steps import STEP_ROLES
+from services.addresspool.rpc import ROLES as ADDRESSPOOL_ROLES
+from services.cell.rpc import ROLES as CELL_ROLES
+from services.imagestore.rpc import ROLES as IMAGESTORE_ROLES
+from services.scheduler.admissions import ROLES as ADMISSIONS_ROLES
+from services.scheduler.door import ROLES as DOOR_ROLES
+from services.scheduler.rpc import ROLES as SCHEDULER_ROLES
+from tests.support.between import somebody_between
 from tests.support.doors import PATIENCE_S, Zone, short_folder
 
 CELL = Peer(Role.CELL, "c1")
@@ -115,34 +132,6 @@ async def test_a_token_for_another_role_or_name_is_not_even_said(zone: Zone) -> 
         await _refused(zone, CELL, await door.token(name="c9"), Forbidden, "does not let in cell/c1")
 
 
-async def test_a_token_is_not_said_to_a_scheduler_of_another_authority(zone: Zone) -> None:
-    """The other one is at the address that the token names, and would take the secret."""
-    with short_folder() as elsewhere:
-        async with Zone(elsewhere).scheduler() as real:
-            token = await real.token()
-        async with zone.scheduler() as door:
-            text = join_token.decode(token)
-            wrong = join_token.encode(
-                join_token.TokenText(
-                    1,
-                    text.zone,
-                    text.authorities,
-                    text.secret,
-                    text.role,
-                    text.id,
-                    text.expires_ms,
-                    (f"127.0.0.1:{zone.port}",),
-                )
-            )
-            said: list[v1.Application] = []
-            door.shelf.book.membership.redeem = lambda *_: said.append(v1.Application())  # type: ignore[method-assign,assignment,return-value]
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(3), zone.joined(CELL, token=wrong):
-                    pass
-            assert said == []
-            assert not (zone.identity(CELL) / "certificate.pem").exists()
-
-
 async def test_a_name_that_another_key_holds_is_refused_until_it_is_removed(zone: Zone) -> None:
     async with zone.scheduler() as door:
         await zone.join(CELL, token=await door.token())
@@ -165,7 +154,7 @@ async def test_a_crash_of_the_scheduler_between_its_book_and_the_answer_burns_no
 
 
 async def test_a_token_beside_the_socket_of_this_host_is_a_mistake(zone: Zone) -> None:
-    with pytest.raises(Invalid, match="set fabric.enrolment"):
+    with pytest.raises(Invalid, match=r"set fabric\.enrolment"):
         await zone.join(CELL, token="x", enrolment=str(zone.socket))
 
 
@@ -182,7 +171,6 @@ async def test_both_ends_show_one_code_and_who_is_admitted_comes_in(zone: Zone) 
         await door.admit(found)
         await joining
         assert door.book.members[CELL].how is How.ADMITTED
-        assert not (zone.identity(CELL) / "waiting.json").exists()
         assert zone.application(CELL).state == "joined"
 
 
@@ -212,7 +200,8 @@ async def test_when_the_applicant_has_lost_its_notes_both_make_a_new_code(zone: 
 
 
 async def test_a_commitment_is_never_opened_to_two_challenges(zone: Zone) -> None:
-    """Notes that name another challenge, as when the scheduler's key was replaced: the nonce is not said again."""
+    """Notes that name another challenge, as when the scheduler's key was replaced: the nonce is not said
+    again."""
     async with zone.scheduler() as door:
         async with waiting_cell(zone):
             await door.waiting()
@@ -273,6 +262,43 @@ async def test_the_first_authority_that_was_asked_is_the_only_one_believed(zone:
             assert liar.book.applicants == {}
             assert joining.cancelled()
         assert zone.application(CELL).authority == pinned
+
+
+async def test_with_somebody_in_between_the_codes_differ(zone: Zone) -> None:
+    """He passes on all that can be passed on and tells each side what it expects: people see two codes."""
+    with short_folder() as elsewhere:
+        async with (
+            zone.scheduler() as door,
+            somebody_between(elsewhere, door.fabric.address) as (between, at),
+        ):
+            discovery = Discovery(
+                zone.domain, port=zone.group_port + 1, interfaces=("127.0.0.1",), peers={"scheduler": at}
+            )
+            async with waiting_cell(zone, discovery=discovery) as joining:
+                (found,) = await door.waiting()
+                note = await zone.note(CELL)
+                assert found.peer == CELL
+                assert found.fingerprint == fingerprint_of(between.key.public_key()) != note.fingerprint
+                assert found.code != note.code
+                request = v1.ApplicantRef(fingerprint=found.fingerprint, code=note.code)
+                with pytest.raises(Conflict, match="somebody stands in between"):
+                    await door.admissions.admit(request)
+                assert not joining.done()
+
+
+async def test_somebody_in_between_is_not_told_the_secret_of_a_token(zone: Zone) -> None:
+    with short_folder() as elsewhere, structlog.testing.capture_logs() as logs:
+        async with (
+            zone.scheduler() as door,
+            somebody_between(elsewhere, door.fabric.address) as (between, at),
+        ):
+            text = join_token.decode(await door.token())
+            token = join_token.encode(structs.replace(text, schedulers=(at,)))
+            discovery = Discovery(zone.domain, port=zone.group_port + 1, interfaces=("127.0.0.1",))
+            async with waiting_cell(zone, discovery=discovery, token=token) as joining:
+                await _warned(logs, "its secret was not said")
+                assert not joining.done()
+            assert between.secrets == []
 
 
 async def _warned(logs: list[structlog.typing.EventDict], why: str) -> None:
@@ -351,6 +377,76 @@ async def test_a_key_that_was_removed_neither_renews_nor_joins(zone: Zone) -> No
         assert CELL not in door.book.members
         with pytest.raises(Forbidden, match="was removed from the zone"):
             door.book.renewed(CELL, folder.fingerprint, zone.now_ms())
+        digest = join_token.secret_digest(join_token.decode(token).secret)
         with pytest.raises(Forbidden, match="was removed from the zone"):
-            digest = join_token.secret_digest(join_token.decode(token).secret)
             door.book.redeem(digest, CELL, folder.fingerprint, zone.now_ms())
+
+
+# ------------------------------------------------------------------ who may do what
+
+
+TABLES = (
+    SCHEDULER_ROLES
+    | ADMISSIONS_ROLES
+    | DOOR_ROLES
+    | CELL_ROLES
+    | IMAGESTORE_ROLES
+    | ADDRESSPOOL_ROLES
+    | MEMBER_ROLES
+    | STEP_ROLES
+)
+HANDLERS: list[Any] = [
+    each()
+    for name, each in vars(v1).items()
+    if name.endswith("Base") and isinstance(each, type) and issubclass(each, ServiceBase)
+]
+
+
+async def test_an_applicant_may_call_the_door_and_nothing_else(zone: Zone) -> None:
+    """Each RPC that there is, with the role tables of the services, on the fabric of a scheduler."""
+    async with zone.scheduler() as door:
+        door.fabric.serve(HANDLERS, TABLES)
+        credentials = ApplicantCredentials(
+            ec.generate_private_key(ec.SECP256R1()), lambda _: None, zone.clock
+        )
+        answered = {}
+        async with linked(door.fabric.address, credentials) as channel:
+            for handler in HANDLERS:
+                for method, found in handler.__mapping__().items():
+                    with pytest.raises((Forbidden, Unsupported)) as refused:
+                        await _call(channel, method, found)
+                    answered[method] = type(refused.value)
+        assert len(answered) > 30
+        assert {method for method, kind in answered.items() if kind is not Forbidden} == {
+            "/nano.v1.Door/Join"
+        }
+
+
+async def _call(channel: Channel, method: str, found: Handler) -> None:
+    """Whatever kind of call it is: one message there, one back."""
+    types = found.cardinality, found.request_type, found.reply_type
+    async with channel.request(method, *types, timeout=5) as call:
+        await call.send_message(found.request_type(), end=True)
+        await call.recv_message()
+
+
+async def test_no_table_opens_anything_else_to_applicants() -> None:
+    assert [method for method, roles in TABLES.items() if Role.APPLICANT in roles] == ["/nano.v1.Door/Join"]
+
+
+async def test_a_local_service_that_lost_its_folder_enrols_again_and_its_old_key_is_out(zone: Zone) -> None:
+    async with zone.scheduler() as door:
+        await zone.join(GATEWAY, enrolment=str(zone.socket))
+        old = zone.folder_of(GATEWAY).fingerprint
+        zone.identity(GATEWAY).rename(zone.folder / "lost")
+        await zone.join(GATEWAY, enrolment=str(zone.socket))
+        assert door.book.members[GATEWAY].fingerprint != old
+        assert set(door.book.removals) == {old}
+
+
+async def test_a_local_service_does_not_take_the_name_of_one_that_was_let_in_otherwise(zone: Zone) -> None:
+    async with zone.scheduler() as door:
+        await zone.join(CELL, token=await door.token())
+        zone.identity(CELL).rename(zone.folder / "elsewhere")
+        with pytest.raises(Conflict, match="is held by another key"):
+            await zone.join(CELL, enrolment=str(zone.socket))

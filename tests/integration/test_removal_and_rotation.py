@@ -10,9 +10,12 @@ from nano.contracts.nano import v1
 from nano.fabric.authority import Authority
 from nano.fabric.identity import authority_fingerprint, verify_issued
 from nano.fabric.identity_folder import read_certificate
+from nano.fabric.trust import ZoneTrust
 from nano.model.errors import Conflict, Forbidden, Unreachable
 from nano.model.membership import Phase
 from nano.model.peers import Peer, Role
+from nano.shelf import Shelf
+from services.scheduler.inventory import Inventory
 from tests.support.doors import PATIENCE_S, SCHEDULER, Door, Zone, short_folder
 
 CELL = Peer(Role.CELL, "c1")
@@ -54,17 +57,16 @@ async def test_a_removal_closes_open_links_at_once_and_everywhere(zone: Zone) ->
             async with asyncio.timeout(PATIENCE_S):
                 for link in links:
                     await link.wait_closed()
-            with pytest.raises((Forbidden, Unreachable), match="removed|ended"):
+            with pytest.raises((Forbidden, Unreachable), match=r"removed|ended"):
                 await stub.ask(v1.StepRef(task="t"), timeout=5)
         await door.known_by(IMAGESTORE)
         assert CELL not in door.book.members
 
 
 async def test_a_removal_holds_while_the_scheduler_is_down_and_after_a_restart(zone: Zone) -> None:
-    async with zone.scheduler() as door:
-        async with _member(zone, door, CELL), _member(zone, door, IMAGESTORE):
-            await door.remove(CELL)
-            await door.known_by(IMAGESTORE)
+    async with zone.scheduler() as door, _member(zone, door, CELL), _member(zone, door, IMAGESTORE):
+        await door.remove(CELL)
+        await door.known_by(IMAGESTORE)
     for _ in range(2):
         async with zone.joined(IMAGESTORE), zone.joined(CELL) as (place, _):
             stub = v1.StepsStub(place.fabric.channel(IMAGESTORE.role, IMAGESTORE.id))
@@ -95,7 +97,7 @@ async def test_a_zone_put_back_from_a_backup_is_listened_to_again(zone: Zone) ->
     """Its members know a larger revision than its book: what it trusts must still reach them."""
     async with zone.scheduler() as door, _member(zone, door, IMAGESTORE):
         zone.folder_of(IMAGESTORE).trusts(
-            type(door.grants.trust())(door.grants.zone, door.book.trust_revision + 50, door.authority.pems)
+            ZoneTrust(door.grants.zone, door.book.trust_revision + 50, door.authority.pems)
         )
     async with zone.scheduler() as door, _member(zone, door, IMAGESTORE):
         await door.until(lambda: door.book.trust_revision > 50)
@@ -179,23 +181,23 @@ async def test_killed_between_the_phases_a_rotation_goes_on(zone: Zone, phase: P
     new = await _phase_begun(zone, phase)
     async with zone.scheduler() as door, _member(zone, door, CELL) as stub:
         await door.phase(Phase.STEADY)
-        assert door.authority.trusted == (new,)
+        assert door.book.trust.trusted == (new,)
         assert _signer(zone, CELL) == new != old
         assert (await stub.ask(v1.StepRef(task="t"), timeout=5)).task == "t"
 
 
 async def _phase_begun(zone: Zone, phase: Phase) -> str:
-    from nano.shelf import Shelf  # noqa: PLC0415
-    from services.scheduler.inventory import Inventory  # noqa: PLC0415
-
     authority = Authority.open(zone.folder / "authority", zone.clock())
-    new = authority.make_next(zone.clock())
+    old, new = authority.fingerprint, authority.make_next(zone.clock())
+    authority.follow([old, new])
     async with Shelf.open(zone.folder / "shelf", Inventory) as shelf:
         book = shelf.book.membership
         shelf.commit(*book.rotate(new))
         if phase is Phase.MOVING:
+            told = ZoneTrust(authority.zone.id, book.trust_revision, authority.pems)
             for peer in book.members:
-                shelf.commit(*book.acknowledged(peer, book.trust_revision, authority.fingerprint))
+                zone.folder_of(peer).trusts(told)
+                shelf.commit(*book.acknowledged(peer, book.trust_revision, old))
             shelf.commit(*book.advance())
         assert book.trust.phase is phase
     return new
@@ -211,13 +213,12 @@ async def test_a_key_that_was_made_for_a_rotation_that_never_began_goes(zone: Zo
 
 
 async def test_a_local_service_moves_over_its_socket(zone: Zone) -> None:
-    async with zone.scheduler() as door:
-        async with zone.joined(IMAGESTORE, enrolment=str(zone.socket)):
-            await zone.linked(door, IMAGESTORE)
-            await door.known_by(IMAGESTORE)
-            await _rotate(door)
-            await door.phase(Phase.MOVING)
-            await door.phase(Phase.STEADY)
-            certificate = read_certificate((zone.identity(IMAGESTORE) / "certificate.pem").read_text())
-            issuer = verify_issued(certificate, door.authority.certificates)
-            assert authority_fingerprint(issuer) == door.authority.fingerprint
+    async with zone.scheduler() as door, zone.joined(IMAGESTORE, enrolment=str(zone.socket)):
+        await zone.linked(door, IMAGESTORE)
+        await door.known_by(IMAGESTORE)
+        await _rotate(door)
+        await door.phase(Phase.MOVING)
+        await door.phase(Phase.STEADY)
+        certificate = read_certificate((zone.identity(IMAGESTORE) / "certificate.pem").read_text())
+        issuer = verify_issued(certificate, door.authority.certificates)
+        assert authority_fingerprint(issuer) == door.authority.fingerprint

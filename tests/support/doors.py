@@ -1,4 +1,5 @@
-"""A zone with a real scheduler's door on the loopback, and servers that join it; the calendar is the test's."""
+"""A zone with a real scheduler's door on the loopback, and servers that join it; the calendar is the
+test's."""
 
 import asyncio
 import contextlib
@@ -17,7 +18,6 @@ from nano.fabric.authority import Authority
 from nano.fabric.enrolment import EnrolmentServer
 from nano.fabric.fabric import Fabric
 from nano.fabric.identity_folder import IdentityFolder
-from nano.fabric.waiting_note import Waiting, waiting_at
 from nano.joining import Place, placed
 from nano.model.membership import Applicant, Phase
 from nano.model.peers import Peer, Role
@@ -125,7 +125,8 @@ class Door:
 
 @dataclass
 class Zone:
-    """The folders and ports of a zone; the scheduler may be opened any number of times, one after the other."""
+    """The folders and ports of a zone; the scheduler may be opened any number of times, one after the
+    other."""
 
     folder: Path
     moved: timedelta = timedelta()
@@ -150,10 +151,7 @@ class Zone:
 
     def settings(self, peer: Peer, **more: object) -> FabricSettings:
         """`peer` on the loopback, found by multicast there; with no scheduler on its host unless told so."""
-        if peer == SCHEDULER:
-            port = self.port
-        else:
-            port = self.ports.setdefault(peer, free_port())
+        port = self.port if peer == SCHEDULER else self.ports.setdefault(peer, free_port())
         discovery = Discovery(self.domain, port=self.group_port, interfaces=("127.0.0.1",))
         options: dict[str, object] = {
             "listen": "127.0.0.1",
@@ -191,7 +189,7 @@ class Zone:
             invitations = Invitations(authority.zone.id, lambda: [f"127.0.0.1:{self.port}"])
             admissions = AdmissionsRpc(shelf, invitations, grants.next_authority, self.now_ms)
             place.fabric.serve([admissions], ADMISSIONS_ROLES)
-            door = DoorRpc(shelf, grants, place.fabric, members.changed, self.now_ms)
+            door = DoorRpc(shelf, grants, lambda: place.fabric.issuer, members.changed, self.now_ms)
             place.fabric.serve([door], DOOR_ROLES)
             place.fabric.admit_applicants()
             yield Door(shelf, authority, place, grants, members, admissions)
@@ -215,16 +213,16 @@ class Zone:
     async def linked(self, door: Door, peer: Peer) -> None:
         """Until the scheduler has a link to `peer`."""
         async with asyncio.timeout(PATIENCE_S):
-            while not any(link.is_up and link.peer == peer for link in door.fabric.links):
+            while not any(link.is_up and link.peer == peer for link in door.fabric.links):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     def folder_of(self, peer: Peer) -> IdentityFolder:
         return IdentityFolder(self.identity(peer), peer)
 
-    async def note(self, peer: Peer) -> Waiting:
-        """What a waiting server shows to people, once it does."""
+    async def note(self, peer: Peer) -> application.Application:
+        """What a waiting server shows to people, once it has a code."""
         async with asyncio.timeout(PATIENCE_S):
-            while (found := waiting_at(self.identity(peer))) is None:  # noqa: ASYNC110 - a file tells nobody
+            while not ((found := application.read(self.identity(peer))) and found.code):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         return found
 

@@ -21,8 +21,7 @@ from multidict import MultiDict
 
 from nano import wire
 from nano.fabric.bulk import BulkHandler, BulkRequest, BulkRoles, roles_for
-from nano.fabric.caller import Caller, answering
-from nano.fabric.caller import TASK_HEADER, current_task
+from nano.fabric.caller import TASK_HEADER, Caller, answering, current_task
 from nano.fabric.codec import MessageCodec
 from nano.fabric.fabric import OnSample, PeerEvent
 from nano.fabric.roster_events import News
