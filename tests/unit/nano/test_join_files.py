@@ -10,6 +10,8 @@ from nano.fabric.waiting_note import Waiting, leave_note
 from nano.join_files import changed, check_token, configure, state
 from nano.model.errors import Invalid, NotFound
 from nano.model.peers import Role
+from nano.service import read_config
+from services.cell.config import Config
 from tests.support.certificates import issue, make_zone
 
 FAR_MS = 2**42
@@ -38,6 +40,7 @@ def test_a_new_server_gets_its_configuration_and_a_token_for_its_own_eyes(tmp_pa
     assert found["fabric"]["join_token_file"] == str(kept)
     assert found["fabric"]["discovery"]["peers"] == {"scheduler": "10.0.0.1:5600"}
     assert kept.read_text().strip() == token()
+    assert read_config(file, Config).fabric.join_token_file == str(kept)
     assert kept.stat().st_mode & 0o077 == 0
 
 
