@@ -96,9 +96,9 @@ async def test_a_token_in_a_file_is_as_good_and_an_empty_file_is_none(zone: Zone
     file = zone.folder / "token"
     async with zone.scheduler() as door:
         file.write_text(f"{await door.token()}\n")
-        await zone.join(CELL, join_token_file=str(file))
+        await zone.join(CELL, token_file=str(file))
         file.write_text("\n")
-        async with waiting_cell(zone, Peer(Role.CELL, "c2"), join_token_file=str(file)):
+        async with waiting_cell(zone, Peer(Role.CELL, "c2"), token_file=str(file)):
             (found,) = await door.waiting()
             assert found.id == "c2"
 
