@@ -43,7 +43,7 @@ def configure(path: Path, token: str, scheduler: str = "") -> None:
     """
     kept = path.with_name(f"{path.stem}.join-token")
     settings: dict[str, dict[str, str]] = {
-        "fabric": {"enrolment": "", "join_token_file": str(kept) if token else ""}
+        "fabric": {"enrolment": "", "token_file": str(kept) if token else ""}
     }
     if scheduler:
         settings["fabric.discovery.peers"] = {"scheduler": scheduler}

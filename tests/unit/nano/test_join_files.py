@@ -37,10 +37,10 @@ def test_a_new_server_gets_its_configuration_and_a_token_for_its_own_eyes(tmp_pa
     found = tomllib.loads(file.read_text())
     kept = tmp_path / "etc" / "cell.join-token"
     assert found["fabric"]["enrolment"] == ""
-    assert found["fabric"]["join_token_file"] == str(kept)
+    assert found["fabric"]["token_file"] == str(kept)
     assert found["fabric"]["discovery"]["peers"] == {"scheduler": "10.0.0.1:5600"}
     assert kept.read_text().strip() == token()
-    assert read_config(file, Config).fabric.join_token_file == str(kept)
+    assert read_config(file, Config).fabric.token_file == str(kept)
     assert kept.stat().st_mode & 0o077 == 0
 
 
@@ -53,7 +53,7 @@ def test_what_people_wrote_stays_and_a_second_join_replaces_the_first(tmp_path: 
     for line in WRITTEN.splitlines():
         assert line in text or line.startswith("enrolment =")
     found = tomllib.loads(text)
-    assert (found["fabric"]["enrolment"], found["fabric"]["join_token_file"]) == ("", "")
+    assert (found["fabric"]["enrolment"], found["fabric"]["token_file"]) == ("", "")
     assert found["fabric"]["enrolment_user"] == "nano-scheduler"
     assert not (tmp_path / "cell.join-token").exists()
 
