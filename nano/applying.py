@@ -29,7 +29,6 @@ from nano.fabric.identity_folder import IdentityFolder, read_certificate
 from nano.fabric.join_token import TokenText
 from nano.fabric.schedulers import Schedulers
 from nano.fabric.short_code import NONCE_BYTES, short_code
-from nano.fabric.waiting_note import Waiting, leave_note, take_note_away
 from nano.member import zone_trust
 from nano.model.errors import (
     Cancelled,
@@ -155,10 +154,9 @@ class Applicant:
             return
         first = self._waiting()
         if first is not None and first.authority != shown:
-            kept = self.folder.path / application.APPLICATION_FILE
             raise Untrusted(
                 f"the scheduler there is of the authority {shown[:16]}, but {first.authority[:16]} was asked "
-                f"first and is waited for: to ask this one instead, delete {kept}"
+                "first and is waited for: to ask this one instead, start over (nanoctl join --start-over)"
             )
 
     def _waiting(self) -> Application | None:
@@ -245,7 +243,6 @@ class Applicant:
             raise Untrusted(
                 f"the scheduler's code is {reply.code!r:.20}, ours {asked.code}: do not admit either"
             )
-        leave_note(self.folder.path, Waiting(asked.code, asked.fingerprint))
         _log.warning(
             "joining.waits_to_be_admitted",
             peer=str(self.peer),
@@ -263,7 +260,6 @@ class Applicant:
         if asked.authority not in {authority_fingerprint(each) for each in certificates}:
             raise Untrusted("the scheduler's grant does not trust the authority by which it was believed")
         identity = self.folder.keep(grant.certificate, trust, self.clock())
-        take_note_away(self.folder.path)
         application.write(self.folder.path, replace(asked, state="joined"))
         _log.info("joining.let_in", peer=str(self.peer), zone=asked.zone, scheduler=asked.scheduler)
         return identity

@@ -132,9 +132,8 @@ def state(path: Path, role: str) -> dict[str, Any]:
     """What the service that joins has come to, by what lies in its folders; `said` is for people."""
     identity = identity_folder(path, role)
     waits = application.read(identity)
-    if waits is not None and waits.state == "waiting":
-        code = waits.code or "(not agreed yet)"
-        said = f"waits to be admitted\ncode  {code}\nkey   {waits.fingerprint[:SHORT]}\nzone  {waits.zone}"
+    if waits is not None and waits.state == "waiting" and waits.code:
+        said = f"waits to be admitted\ncode  {waits.code}\nkey   {waits.fingerprint[:SHORT]}"
         return {"state": "waits", "code": waits.code, "fingerprint": waits.fingerprint, "said": said}
     certificate = identity / "certificate.pem"
     if certificate.exists():

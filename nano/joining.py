@@ -116,7 +116,7 @@ class _Way:
         """Its identity, kept or new."""
         settings = self.settings
         if settings.enrolment:
-            if settings.token or settings.join_token_file:
+            if settings.token or settings.token_file:
                 raise Invalid(
                     "fabric.token",
                     'a join token is for a host without a scheduler: set fabric.enrolment = "" as well',
@@ -210,16 +210,14 @@ class _Way:
 def _token(settings: FabricSettings) -> TokenText | None:
     if settings.token:
         return decode(settings.token, field="fabric.token")
-    if not settings.join_token_file:
+    if not settings.token_file:
         return None
-    path = Path(settings.join_token_file)
+    path = Path(settings.token_file)
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(
-            "fabric.join_token_file", f"the join token in {path} cannot be read: {error}"
-        ) from error
-    return decode(text, field="fabric.join_token_file") if text.strip() else None
+        raise Invalid("fabric.token_file", f"the join token in {path} cannot be read: {error}") from error
+    return decode(text, field="fabric.token_file") if text.strip() else None
 
 
 def _is_scheduler(peer: Peer) -> bool:

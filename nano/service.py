@@ -59,7 +59,7 @@ class FabricSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: str = ""
     """Where `enrolment` is empty, since the scheduler is on another host: the join token that lets this
     service in. Without one a cell waits to be admitted."""
-    join_token_file: str = ""
+    token_file: str = ""
     """A file that holds the token, instead of `token`; one that is empty is none. Neither is looked at once
     the service is in the zone."""
 

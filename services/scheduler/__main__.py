@@ -74,7 +74,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
             up.callback(jobs.create_task(job, name=name).cancel)
         rpc = SchedulerRpc(shelf, engine, samples, now_ms, first_use=config.admission.first_use)
         fabric.serve([rpc], ROLES)
-        fabric.serve([DoorRpc(shelf, grants, fabric, members.changed, now_ms)], DOOR_ROLES)
+        fabric.serve([DoorRpc(shelf, grants, lambda: fabric.issuer, members.changed, now_ms)], DOOR_ROLES)
         where = partial(places, config.fabric, config.admission.addresses)
         invitations = Invitations(authority.zone.id, where)
         admissions = AdmissionsRpc(shelf, invitations, grants.next_authority, now_ms)

@@ -9,18 +9,18 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from nano.bell import Bell
 from nano.contracts.nano import v1
 from nano.fabric.caller import Caller, caller
 from nano.fabric.enrolment import signing_request
-from nano.fabric.fabric import Fabric
 from nano.fabric.identity import fingerprint_of, key_in, spki_of
 from nano.fabric.join_token import JOINABLE, secret_digest
 from nano.fabric.short_code import opens, short_code
 from nano.model import names
-from nano.model.errors import Forbidden, Invalid, TimedOut
+from nano.model.errors import Conflict, Forbidden, Invalid, TimedOut
 from nano.model.membership import Applicant
 from nano.model.peers import Peer, Role
 from nano.shelf import Shelf
@@ -43,12 +43,19 @@ class DoorRpc(v1.DoorBase):
     """The service, over the scheduler's shelf."""
 
     def __init__(
-        self, shelf: Shelf[Inventory], grants: Grants, fabric: Fabric, bell: Bell, now_ms: Callable[[], int]
+        self,
+        shelf: Shelf[Inventory],
+        grants: Grants,
+        issuer: Callable[[], x509.Certificate],
+        bell: Bell,
+        now_ms: Callable[[], int],
     ) -> None:
-        """`bell` is rung when who is in, or waits, may have changed."""
+        """`issuer` is the authority that this scheduler shows on its links, `bell` is rung when who is in, or
+        waits, has changed.
+        """
         self._shelf = shelf
         self._grants = grants
-        self._fabric = fabric
+        self._issuer = issuer
         self._bell = bell
         self._now_ms = now_ms
         self._waiting: Counter[str] = Counter()
@@ -109,7 +116,7 @@ class DoorRpc(v1.DoorBase):
             raise Invalid("nonce", "nonce does not open the commitment")
         code = short_code(
             spki_of(key_in(signing_request(asked.csr))),
-            self._fabric.issuer.public_bytes(serialization.Encoding.DER),
+            self._issuer().public_bytes(serialization.Encoding.DER),
             nonce,
             challenge,
         )
@@ -126,7 +133,11 @@ class DoorRpc(v1.DoorBase):
             self._waiting[who.fingerprint] -= 1
             if not self._waiting[who.fingerprint]:
                 del self._waiting[who.fingerprint]
-                self._shelf.commit(*self._shelf.book.membership.present(who.fingerprint, present=False))
+                self._is_away(who.fingerprint)
+
+    def _is_away(self, fingerprint: str) -> None:
+        with contextlib.suppress(Conflict):  # the shelf is being closed: at the next start nobody is present
+            self._shelf.commit(*self._shelf.book.membership.present(fingerprint, present=False))
 
     async def _decided(self, peer: Peer, fingerprint: str) -> None:
         """Returns once it is a member. `Forbidden`: refused, removed, or pushed out by others that wait."""

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog.testing
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
@@ -143,6 +144,25 @@ async def test_who_was_shut_out_stays_so_over_a_restart_of_the_peer(lab: Lab) ->
             with pytest.raises((Untrusted, Unreachable), match="removed"):
                 await _call(removed, peers, "c1")
             await _call(lab.identity(Role.GATEWAY, "g2"), peers, "c1")
+
+
+async def test_who_is_turned_away_is_not_dialled_in_a_loop(lab: Lab) -> None:
+    """The side that dials sees its link come up before the other side has judged its certificate."""
+    loop = asyncio.get_running_loop()
+    async with lab.join(Role.CELL, "c1") as cell:
+        cell.serve([EchoHandler()], ROLES)
+        scheduler = lab.known["scheduler/s1"] = lab.identity(Role.SCHEDULER, "s1")
+        shut_out(lab.authority, lab.known["cell/c1"], scheduler)
+        cell.renewed(lab.known["cell/c1"])
+        config = FabricConfig(host="127.0.0.1", multicast=False, peers=lab.addresses)
+        with structlog.testing.capture_logs() as logs:
+            async with Fabric.join(config, scheduler, codec=BytesCodec()) as fabric:
+                began = loop.time()
+                fabric.keep_linked(Role.CELL)
+                async with asyncio.timeout(10):
+                    while sum(log["event"] == "link.refused" for log in logs) < 3:  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+                assert loop.time() - began >= 0.25 + 0.5
 
 
 async def test_a_file_of_removals_that_cannot_be_read_lets_nothing_be_served(lab: Lab) -> None:

@@ -18,7 +18,6 @@ from nano.fabric.authority import Authority
 from nano.fabric.enrolment import EnrolmentServer
 from nano.fabric.fabric import Fabric
 from nano.fabric.identity_folder import IdentityFolder
-from nano.fabric.waiting_note import Waiting, waiting_at
 from nano.joining import Place, placed
 from nano.model.membership import Applicant, Phase
 from nano.model.peers import Peer, Role
@@ -190,7 +189,7 @@ class Zone:
             invitations = Invitations(authority.zone.id, lambda: [f"127.0.0.1:{self.port}"])
             admissions = AdmissionsRpc(shelf, invitations, grants.next_authority, self.now_ms)
             place.fabric.serve([admissions], ADMISSIONS_ROLES)
-            door = DoorRpc(shelf, grants, place.fabric, members.changed, self.now_ms)
+            door = DoorRpc(shelf, grants, lambda: place.fabric.issuer, members.changed, self.now_ms)
             place.fabric.serve([door], DOOR_ROLES)
             place.fabric.admit_applicants()
             yield Door(shelf, authority, place, grants, members, admissions)
@@ -220,10 +219,10 @@ class Zone:
     def folder_of(self, peer: Peer) -> IdentityFolder:
         return IdentityFolder(self.identity(peer), peer)
 
-    async def note(self, peer: Peer) -> Waiting:
-        """What a waiting server shows to people, once it does."""
+    async def note(self, peer: Peer) -> application.Application:
+        """What a waiting server shows to people, once it has a code."""
         async with asyncio.timeout(PATIENCE_S):
-            while (found := waiting_at(self.identity(peer))) is None:  # noqa: ASYNC110 - a file tells nobody
+            while not ((found := application.read(self.identity(peer))) and found.code):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         return found
 
