@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog.testing
+from aioquic.quic.configuration import QuicConfiguration
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from nano.fabric import applicants
 from nano.fabric.applicant import ApplicantCredentials, linked
@@ -142,6 +145,37 @@ async def test_an_applicant_that_asks_nothing_is_closed(lab: Lab, monkeypatch: p
         (link,) = scheduler.links
         async with asyncio.timeout(5):
             await link.wait_closed()
+
+
+class _Forged:
+    """Is asked by aioquic for its bytes alone."""
+
+    def __init__(self, der: bytes) -> None:
+        self._der = der
+
+    def public_bytes(self, _: object) -> bytes:
+        return self._der
+
+
+class _Forger(ApplicantCredentials):
+    """Shows a certificate of a version that there is not."""
+
+    def configuration(self, **settings: Any) -> QuicConfiguration:
+        made = super().configuration(**settings)
+        assert made.certificate is not None
+        der = made.certificate.public_bytes(Encoding.DER)
+        made.certificate = _Forged(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1))
+        return made
+
+
+async def test_a_certificate_that_cannot_be_read_is_refused_and_no_defect(lab: Lab) -> None:
+    forger = _Forger(ec.generate_private_key(ec.SECP256R1()), anybody, utc_now)
+    with structlog.testing.capture_logs() as logs:
+        async with door(lab) as (_, scheduler):
+            with pytest.raises((Untrusted, Unreachable), match="version"):
+                async with applying(scheduler, forger) as stub:
+                    await stub.who_am_i(timeout=5)
+    assert [log for log in logs if log["event"] == "link.defect"] == []
 
 
 async def test_datagrams_of_applicants_are_nobodys_samples(lab: Lab) -> None:
