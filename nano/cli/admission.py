@@ -277,7 +277,7 @@ def zone_members(role: Annotated[str, typer.Option(help="Only of this role.")] =
         return
     show.table(
         "members",
-        ("ROLE", "NAME", "KEY", "LET IN", "SINCE", "CERTIFICATE OF", "KNOWS REMOVALS"),
+        ("ROLE", "NAME", "KEY", "LET IN", "SINCE", "CERTIFIED", "KNOWS REMOVALS"),
         (
             (
                 one["role"],

@@ -9,9 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nano import join_files
 from nano.cli.commands import report
-from nano.fabric import application
 from nano.model.errors import Invalid
 from nano.model.peers import Role
 
@@ -29,6 +27,10 @@ def join(  # noqa: PLR0917 - typer makes options of arguments
     ] = False,
 ) -> None:
     """Have this server join a zone elsewhere: by a token, or by waiting until an administrator admits it."""
+    # Certificates and tokens are dear to load, and no other command reads any.
+    from nano import join_files  # noqa: PLC0415
+    from nano.fabric import application  # noqa: PLC0415
+
     path = file or Path(f"/etc/nano/{role}.toml")
     if status:
         told = join_files.state(path, role)

@@ -3,8 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from nano.fabric import application
-from nano.fabric.application import Application
+from nano.fabric.waiting_note import Waiting, waiting_at
 from nano.fleet.configuration import JOINING, joining_settings, write_configuration
 from nano.fleet.guest_image import cache_folder
 from nano.fleet.host import Place, prepare
@@ -64,13 +63,13 @@ async def _let_in(place: Place, processes: Processes, stages: Stages) -> None:
 
 
 async def _tell_code(identity: Path, stages: Stages) -> None:
-    told: Application | None = None
+    told: Waiting | None = None
     while True:
-        asked = application.read(identity)
-        if asked is not None and asked.state == "waiting" and asked.code and asked != told:
+        found = waiting_at(identity)
+        if found is not None and found != told:
             stages.say(
-                f"waits to be admitted, with the code {asked.code}; where the zone is, compare it and run:"
+                f"waits to be admitted, with the code {found.code}; compare it where the zone is, and run"
             )
-            stages.say(f"  nanoctl cell admit {asked.fingerprint[:SHORT]}")
-            told = asked
+            stages.say(f"nanoctl cell admit {found.fingerprint[:SHORT]}")
+            told = found
         await asyncio.sleep(LOOK_S)

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from nano.fabric import application
 from nano.fabric.join_token import TokenText, encode
+from nano.fabric.waiting_note import Waiting, leave_note
 from nano.join_files import changed, check_token, configure, state
 from nano.model.errors import Invalid, NotFound
 from nano.model.peers import Role
+from nano.service import read_config
+from services.cell.config import Config
 from tests.support.certificates import issue, make_zone
 
 FAR_MS = 2**42
@@ -38,6 +40,7 @@ def test_a_new_server_gets_its_configuration_and_a_token_for_its_own_eyes(tmp_pa
     assert found["fabric"]["token_file"] == str(kept)
     assert found["fabric"]["discovery"]["peers"] == {"scheduler": "10.0.0.1:5600"}
     assert kept.read_text().strip() == token()
+    assert read_config(file, Config).fabric.token_file == str(kept)
     assert kept.stat().st_mode & 0o077 == 0
 
 
@@ -91,18 +94,7 @@ def test_the_state_is_read_from_the_folders_of_the_service(tmp_path: Path) -> No
     identity = tmp_path / "data" / "identity"
     identity.mkdir(parents=True)
     assert state(file, "cell")["state"] == "new"
-    asked = application.Application(
-        role=Role.CELL,
-        id="Cell_1",
-        fingerprint="a1" * 32,
-        zone="0011",
-        authority="b1" * 32,
-        scheduler="10.0.0.1:5600",
-        scheduler_id="main",
-        nonce=application.new_nonce(),
-        code="7K2M-Q0XD",
-    )
-    application.write(identity, asked)
+    leave_note(identity, Waiting("7K2M-Q0XD", "a1" * 32))
     waits = state(file, "cell")
     assert (waits["state"], waits["code"]) == ("waits", "7K2M-Q0XD")
     assert "7K2M-Q0XD" in waits["said"]
