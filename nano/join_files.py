@@ -16,8 +16,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from nano.fabric import join_token
-from nano.fabric.waiting_note import waiting_at
+from nano.fabric import application, join_token
 from nano.model.errors import Invalid, NotFound
 
 SHORT = 16
@@ -132,8 +131,8 @@ def identity_folder(path: Path, role: str) -> Path:
 def state(path: Path, role: str) -> dict[str, Any]:
     """What the service that joins has come to, by what lies in its folders; `said` is for people."""
     identity = identity_folder(path, role)
-    waits = waiting_at(identity)
-    if waits is not None:
+    waits = application.read(identity)
+    if waits is not None and waits.state == "waiting" and waits.code:
         said = f"waits to be admitted\ncode  {waits.code}\nkey   {waits.fingerprint[:SHORT]}"
         return {"state": "waits", "code": waits.code, "fingerprint": waits.fingerprint, "said": said}
     certificate = identity / "certificate.pem"

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from nano.fabric.waiting_note import Waiting, waiting_at
+from nano.fabric import application
 from nano.fleet.configuration import JOINING, joining_settings, write_configuration
 from nano.fleet.guest_image import cache_folder
 from nano.fleet.host import Place, prepare
@@ -63,13 +63,13 @@ async def _let_in(place: Place, processes: Processes, stages: Stages) -> None:
 
 
 async def _tell_code(identity: Path, stages: Stages) -> None:
-    told: Waiting | None = None
+    told = ""
     while True:
-        found = waiting_at(identity)
-        if found is not None and found != told:
+        found = application.read(identity)
+        if found is not None and found.state == "waiting" and found.code not in {"", told}:
             stages.say(
                 f"waits to be admitted, with the code {found.code}; compare it where the zone is, and run"
             )
             stages.say(f"nanoctl cell admit {found.fingerprint[:SHORT]}")
-            told = found
+            told = found.code
         await asyncio.sleep(LOOK_S)

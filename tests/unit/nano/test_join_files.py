@@ -4,9 +4,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from nano.fabric import application
 from nano.fabric.join_token import TokenText, encode
-from nano.fabric.waiting_note import Waiting, leave_note
 from nano.join_files import changed, check_token, configure, state
 from nano.model.errors import Invalid, NotFound
 from nano.model.peers import Role
@@ -94,7 +95,19 @@ def test_the_state_is_read_from_the_folders_of_the_service(tmp_path: Path) -> No
     identity = tmp_path / "data" / "identity"
     identity.mkdir(parents=True)
     assert state(file, "cell")["state"] == "new"
-    leave_note(identity, Waiting("7K2M-Q0XD", "a1" * 32))
+    asked = application.Application(
+        role=Role.CELL,
+        id="Cell_1",
+        fingerprint="a1" * 32,
+        zone="0011",
+        authority="b1" * 32,
+        scheduler="10.0.0.1:5600",
+        scheduler_id="main",
+        nonce=application.new_nonce(),
+    )
+    application.write(identity, asked)
+    assert state(file, "cell")["state"] == "new"
+    application.write(identity, replace(asked, code="7K2M-Q0XD"))
     waits = state(file, "cell")
     assert (waits["state"], waits["code"]) == ("waits", "7K2M-Q0XD")
     assert "7K2M-Q0XD" in waits["said"]
