@@ -1,5 +1,6 @@
 """An identity's files, read once and made ready for the handshakes of both directions."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -65,7 +66,10 @@ class Credentials:
         `datagram_bytes` is the size of UDP payload that the path is known to carry. With `shows_authority`
         the chain ends in the authority itself, so that who does not know the zone yet can look at it.
         """
-        chain = [self.issuer] if shows_authority else []
+        chain: list[x509.Certificate] = []
+        if shows_authority:
+            with contextlib.suppress(Untrusted):  # a rotation left us behind: members can still renew here
+                chain = [self.issuer]
         return replace(
             self._base,
             is_client=dials is not None,
@@ -104,7 +108,23 @@ class Credentials:
         """
         if not shown:
             raise Untrusted("the peer showed no certificate: it has to enrol in this zone first")
-        certificate = shown[0]
+        try:
+            return self._named(shown[0], usage, role, name, applicants=applicants)
+        except (
+            ValueError,
+            TypeError,
+        ) as error:  # cryptography reads a certificate's parts when they are asked
+            raise Untrusted(f"the peer's certificate cannot be read: {error}") from error
+
+    def _named(
+        self,
+        certificate: x509.Certificate,
+        usage: Usage,
+        role: Role | None,
+        name: str | None,
+        *,
+        applicants: bool,
+    ) -> Peer:
         self.check(fingerprint_of(key_in(certificate)))
         if applicants and certificate.issuer not in {each.subject for each in self.authorities}:
             return verify_applicant(certificate)

@@ -120,7 +120,7 @@ def verify_issued(certificate: x509.Certificate, authorities: Iterable[x509.Cert
     for authority in authorities:
         try:
             certificate.verify_directly_issued_by(authority)
-        except (ValueError, TypeError, InvalidSignature) as error:
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
             failure = error
         else:
             return authority
@@ -137,7 +137,7 @@ def verify_applicant(certificate: x509.Certificate) -> Peer:
     """
     try:
         certificate.verify_directly_issued_by(certificate)
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise Untrusted(
             "the certificate was signed neither by this zone's authority nor by its own key: enrol the peer "
             "again"

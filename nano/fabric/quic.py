@@ -502,7 +502,10 @@ class Connection(QuicConnection):
         """Receive one datagram. Whether it held a packet that the peer really made: a sign of life."""
         idle_at = self._close_at
         waiting = len(self._events)
-        self.receive_datagram(data, address, now)
+        try:
+            self.receive_datagram(data, address, now)
+        except x509.InvalidVersion as error:  # of a certificate; aioquic expects ValueErrors alone
+            self.close_untrusted(str(error))
         self._unacknowledged += 1
         space = self._spaces.get(_ONE_RTT)
         if space is not None and space.ack_at is not None and not self._will_be_answered(waiting):

@@ -2,20 +2,25 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog.testing
+from aioquic.quic.configuration import QuicConfiguration
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from nano.fabric import applicants
 from nano.fabric.applicant import ApplicantCredentials, linked
+from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
+from nano.fabric.bulk_client import BulkClient
 from nano.fabric.channel import Channel
 from nano.fabric.fabric import Fabric
 from nano.fabric.identity import authority_fingerprint, fingerprint_of
-from nano.model.errors import Exhausted, Forbidden, Unreachable, Untrusted
+from nano.model.errors import Exhausted, Forbidden, NotFound, Unreachable, Untrusted
 from nano.model.peers import Peer, Role
 from tests.support.certificates import shut_out, utc_now
 from tests.support.echo import ECHO, ROLES, BytesCodec, EchoHandler, EchoStub
@@ -144,6 +149,37 @@ async def test_an_applicant_that_asks_nothing_is_closed(lab: Lab, monkeypatch: p
             await link.wait_closed()
 
 
+class _Forged:
+    """Is asked by aioquic for its bytes alone."""
+
+    def __init__(self, der: bytes) -> None:
+        self._der = der
+
+    def public_bytes(self, _: object) -> bytes:
+        return self._der
+
+
+class _Forger(ApplicantCredentials):
+    """Shows a certificate of a version that there is not."""
+
+    def configuration(self, **settings: Any) -> QuicConfiguration:
+        made = super().configuration(**settings)
+        assert made.certificate is not None
+        der = made.certificate.public_bytes(Encoding.DER)
+        made.certificate = _Forged(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1))
+        return made
+
+
+async def test_a_certificate_that_cannot_be_read_is_refused_and_no_defect(lab: Lab) -> None:
+    forger = _Forger(ec.generate_private_key(ec.SECP256R1()), anybody, utc_now)
+    with structlog.testing.capture_logs() as logs:
+        async with door(lab) as (_, scheduler):
+            with pytest.raises((Untrusted, Unreachable), match="version"):
+                async with applying(scheduler, forger) as stub:
+                    await stub.who_am_i(timeout=5)
+    assert [log for log in logs if log["event"] == "link.defect"] == []
+
+
 async def test_datagrams_of_applicants_are_nobodys_samples(lab: Lab) -> None:
     heard: list[bytes] = []
     async with door(lab) as (_, scheduler):
@@ -153,6 +189,38 @@ async def test_datagrams_of_applicants_are_nobodys_samples(lab: Lab) -> None:
             assert link.send_datagram(b"sample")
             await EchoStub(Channel("s", channel._connect, BytesCodec())).who_am_i(timeout=5)
     assert heard == []
+
+
+class _AnyBody:
+    """Would take and give anything."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def head(self, request: BulkRequest) -> BulkInfo:
+        self.asked.append(request.path)
+        return BulkInfo(0, {})
+
+    async def get(self, request: BulkRequest) -> BulkBody:
+        self.asked.append(request.path)
+        raise NotFound(request.path)
+
+    async def put(self, request: BulkRequest, chunks: AsyncIterator[bytes]) -> Mapping[str, str]:
+        self.asked.append(request.path)
+        return {}
+
+
+async def test_bodies_of_applicants_are_not_taken_in_whatever_the_table_says(lab: Lab) -> None:
+    bodies = _AnyBody()
+    table = {(method, "/"): frozenset(Role) for method in ("GET", "HEAD", "PUT")}
+    async with door(lab) as (_, scheduler):
+        scheduler.serve_bulk(bodies, table)
+        async with linked(scheduler.address, stranger()) as channel:
+            with pytest.raises(Unreachable):
+                async for _ in BulkClient("s", channel._connect).get("/blob"):
+                    pass
+            await EchoStub(Channel("s", channel._connect, BytesCodec())).who_am_i(timeout=5)
+    assert bodies.asked == []
 
 
 async def test_a_key_that_was_shut_out_is_no_applicant(lab: Lab) -> None:

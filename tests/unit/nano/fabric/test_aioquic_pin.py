@@ -29,9 +29,11 @@ BUILDER = aioquic.quic.packet_builder.QuicPacketBuilder
 
 DIGESTS = {
     "Context.__init__": "bb8bb2f67ef5",
+    "Context._client_handle_certificate_verify": "9e49d3f18f0b",
     "Context._client_handle_new_session_ticket": "af226f5dd1bd",
     "Context._server_handle_certificate": "8300245453e1",
     "Context._server_handle_hello": "ce53cc7baafe",
+    "Context._set_peer_certificate": "beec9ba2af2e",
     "H3Connection.__init__": "dd6af01c0d75",
     "H3Connection._check_content_length": "17ae3ef636c2",
     "H3Connection._check_control_frame_type": "0911d1bcb387",
