@@ -383,10 +383,14 @@ class Membership:
         return self._shut_out(self.member(peer), now_ms)
 
     def _shut_out(self, member: Member, now_ms: int) -> list[MembershipChange]:
+        """Also of the tokens that the key used: one may outlive the memory of the removal, and the key may
+        repeat what it was let in by."""
         until_ms = max(member.issued_ms, now_ms) + VALID_MS
+        used = [one.id for one in self.tokens.values() if one.used_by == member.fingerprint]
         return [
             MemberGone(member.role, member.id),
             RemovalPut(Removal(member.fingerprint, member.role, member.id, until_ms)),
+            *(TokenGone(one) for one in used),
         ]
 
     def forget_old_removals(self, now_ms: int) -> list[MembershipChange]:

@@ -308,6 +308,18 @@ def test_a_removed_key_stays_out_and_its_name_is_free() -> None:
         book.remove(OTHER, 30)
 
 
+def test_a_removed_key_does_not_come_back_by_its_token_once_the_removal_is_forgotten() -> None:
+    book = Membership()
+    token = replace(TOKEN, expires_ms=VALID_MS * 4)
+    applied(book, [TokenPut(token), TokenPut(replace(TOKEN, id="other", digest="6f" * 32))])
+    applied(book, book.redeem(token.digest, CELL, KEY, 5))
+    applied(book, book.remove(CELL, 6))
+    applied(book, book.forget_old_removals(VALID_MS * 2))
+    assert (set(book.tokens), book.removals) == ({"other"}, {})
+    with pytest.raises(Forbidden, match="not known here"):
+        book.redeem(token.digest, CELL, KEY, VALID_MS * 2)
+
+
 def test_the_scheduler_cannot_be_removed() -> None:
     scheduler = Peer(Role.SCHEDULER, "main")
     with pytest.raises(Conflict, match="cannot be removed"):
