@@ -63,6 +63,8 @@ class Members:
         """Rung when who is in, or waits, has changed and that is durable."""
         self._trust_changed = Bell()
         self._heard = asyncio.Event()
+        self._caught_up: set[Peer] = set()
+        """Who has told in this life of ours what it has in force: it can know of no more than we tell now."""
         self.ask_again_s = ASK_AGAIN_S
 
     async def run(self) -> None:
@@ -121,7 +123,9 @@ class Members:
 
     def _acknowledged(self, peer: Peer, revision: int, issuer: str) -> None:
         membership = self._shelf.book.membership
-        self._shelf.commit(*membership.overtaken(revision))
+        if peer not in self._caught_up:  # once: one that always knows more would keep all others listening
+            self._caught_up.add(peer)
+            self._shelf.commit(*membership.overtaken(revision))
         self._shelf.commit(*membership.acknowledged(peer, revision, issuer))
         self._heard.set()
 

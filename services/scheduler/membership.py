@@ -409,8 +409,12 @@ class Membership:
         ]
 
     def acknowledged(self, peer: Peer, revision: int, issuer: str) -> list[MembershipChange]:
-        """The member has this revision of the trust in force, and shows a certificate of that authority."""
+        """The member has this revision of the trust in force, and shows a certificate of that authority.
+
+        An authority that is not trusted is not written down: whoever names it may say anything.
+        """
         known = self.members.get(peer)
+        issuer = issuer if issuer in self.trust.trusted else ""
         if known is None or (known.trust_revision, known.issuer) == (revision, issuer):
             return []
         return [MemberPut(replace(known, trust_revision=revision, issuer=issuer))]
@@ -418,11 +422,12 @@ class Membership:
     def overtaken(self, revision: int) -> list[MembershipChange]:
         """A member has a revision in force that this book never made: it was put back from a backup. What is
         trusted here gets a larger one, so that members take it. A number that no backup explains is a lie,
-        by which one member would use up the numbers of all.
+        by which one member would use up the numbers of all. A rotation waits anew: that revision knew nothing
+        of it.
         """
         if not self.trust.revision < revision <= self.trust.revision + OVERTAKEN_LIMIT:
             return []
-        return [TrustPut(replace(self.trust, revision=revision + 1))]
+        return [TrustPut(replace(self.trust, revision=revision + 1, since_revision=revision + 1))]
 
     def check_steady(self) -> None:
         """Conflict while the authority is being rotated."""

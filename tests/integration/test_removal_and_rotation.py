@@ -105,6 +105,19 @@ async def test_a_zone_put_back_from_a_backup_is_listened_to_again(zone: Zone) ->
         assert zone.folder_of(IMAGESTORE).trust() == door.grants.trust()
 
 
+async def test_a_member_that_always_knows_more_does_not_drive_the_zone_on(zone: Zone) -> None:
+    """One lie would be told to all, who would answer, and be followed by the next lie."""
+    async with zone.scheduler() as door:
+        await zone.join(CELL, token=await door.token())
+        async with _member(zone, door, IMAGESTORE):
+            told = door.book.trust_revision
+            lie = ZoneTrust(door.grants.zone, told + 50, door.authority.pems)
+            zone.folder_of(IMAGESTORE).trusts(lie)
+            await door.remove(CELL)
+            await door.until(lambda: door.book.members[IMAGESTORE].trust_revision == told + 50)
+            assert door.book.trust_revision == told + 1
+
+
 # ------------------------------------------------------------------ rotation
 
 

@@ -395,6 +395,23 @@ def test_a_book_from_a_backup_catches_up_with_what_members_have_and_believes_no_
     assert book.overtaken(2**64 - 1) == []
 
 
+def test_what_a_member_knew_before_the_backup_is_not_taken_for_the_next_authority() -> None:
+    book = with_member()
+    applied(book, book.first_authority("old"))
+    applied(book, book.rotate("new"))
+    applied(book, [*book.overtaken(7), *book.acknowledged(CELL, 7, "old")])
+    assert (book.waiting_for(), book.advance()) == ([str(CELL)], [])
+    applied(book, book.acknowledged(CELL, 8, "old"))
+    assert book.waiting_for() == []
+
+
+def test_an_authority_that_nobody_trusts_is_not_written_down() -> None:
+    book = with_member()
+    applied(book, book.first_authority("ca"))
+    applied(book, book.acknowledged(CELL, 1, "x" * 1_000_000))
+    assert book.members[CELL].issuer == ""
+
+
 # ------------------------------------------------------------------ on disk
 
 
