@@ -85,6 +85,7 @@ class Cells:
         """A malformed sample is dropped: it may be lost anyway. A cell speaks for itself and its own only."""
         if peer.role is not Role.CELL:
             return
+        cell = CellId(peer.id)
         try:
             samples = wire.sampled(datagram)
         except NanoError as error:
@@ -92,12 +93,4 @@ class Cells:
             if left_out is not None:
                 _log.warning("cell.bad_sample", cell=peer.id, reason=error.message, left_out=left_out)
             return
-        instances = self._shelf.book.instances
-        self._samples.heard(
-            [
-                sample
-                for sample in samples
-                if sample.subject == peer.id
-                or (sample.subject in instances and instances[sample.subject].cell == peer.id)  # type: ignore[index]
-            ]
-        )
+        self._samples.heard([one for one in samples if self._shelf.book.speaks_for(cell, one.subject)])

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 import msgspec
 
 from nano.model import names
-from nano.model.errors import Conflict, Exists, Invalid, NotFound
+from nano.model.errors import Conflict, Exists, Forbidden, Invalid, NotFound
 from nano.model.ids import CellId, InstanceId, PoolName, TemplateId
 from nano.model.instance import Instance, InstanceSpec, InstanceStatus, Power
 from nano.model.membership import Applicant
@@ -138,6 +138,14 @@ class Inventory:
             if cell.pool == pool
         ]
 
+    def speaks_for(self, cell: CellId, subject: str) -> bool:
+        """Whether `cell` may say how much `subject` uses: itself, or an instance that is recorded on it.
+
+        A cell chooses its name, and an instance's id would do: then it is the instance that is meant.
+        """
+        instance = self.instances.get(InstanceId(subject))
+        return subject == cell if instance is None else instance.cell == cell
+
     # -------------------------------------------------------------- instances
 
     def check_spec(self, spec: InstanceSpec) -> None:
@@ -165,11 +173,15 @@ class Inventory:
 
     def cell_seen(self, cell: CellId, address: str, now_ms: int, first_pool: PoolName | None) -> list[Change]:
         """It is there; one never seen before enters `first_pool`, unless a person let it in and is to say
-        where it goes. Unconfirmed until its account comes.
+        where it goes. Unconfirmed until its account comes. One that was shut out, and speaks on until its
+        link is closed, does not come back on record.
         """
         known = self.cells.get(cell)
         if known is None:
-            by_itself = first_pool in self.pools and self.membership.enters_first_pool(Peer(Role.CELL, cell))
+            peer = Peer(Role.CELL, cell)
+            if self.membership.was_removed(peer):
+                raise Forbidden(f"{peer} was removed from the zone", subject=str(peer))
+            by_itself = first_pool in self.pools and self.membership.enters_first_pool(peer)
             known = Cell(cell, first_pool if by_itself else None)
         return [
             CellPut(
@@ -294,10 +306,12 @@ class Inventory:
 
     def add_first(self, pool: PoolName, cell: CellId, now_ms: int) -> list[Change]:
         """As `add_cell`; the only key that claims a name nobody ever had is let in by it."""
-        if cell in self.cells or not self.membership.claiming(Peer(Role.CELL, cell)):
+        peer = Peer(Role.CELL, cell)
+        is_had = cell in self.cells or peer in self.membership.members
+        if is_had or not self.membership.claiming(peer):
             return self.add_cell(pool, cell)
         self.pool(pool)
-        return [*self.membership.admit_first(Peer(Role.CELL, cell), now_ms), CellPut(Cell(cell, pool))]
+        return [*self.membership.admit_first(peer, now_ms), CellPut(Cell(cell, pool))]
 
     def remove_member(self, peer: Peer, now_ms: int) -> list[Change]:
         """Its key is refused from now on. A cell that holds instances stays on record with them."""

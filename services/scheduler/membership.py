@@ -166,6 +166,12 @@ class Membership:
         member = self.members.get(peer)
         return member is None or member.how in {How.LOCAL, How.TOKEN}
 
+    def was_removed(self, peer: Peer) -> bool:
+        """Whether nobody of that name is in the zone since a key of that name was shut out."""
+        return peer not in self.members and any(
+            Peer(one.role, one.id) == peer for one in self.removals.values()
+        )
+
     def waiting_for(self) -> list[str]:
         """The members that the rotation of the authority waits for, as `role/id`."""
         return rotation.waiting_for(self.trust, self.members.values())

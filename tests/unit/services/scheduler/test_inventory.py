@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from nano import codec
-from nano.model.errors import Conflict, Exists, Invalid, NotFound
+from nano.model.errors import Conflict, Exists, Forbidden, Invalid, NotFound
 from nano.model.ids import CellId, InstanceId, PoolName
 from nano.model.instance import Instance, InstanceStatus, Power
-from nano.model.membership import How
+from nano.model.membership import Applicant, How
 from nano.model.peers import Peer, Role
 from nano.model.pool import Capabilities, Pool, Presence, VirtType
 from nano.shelf import Shelf
@@ -224,6 +224,37 @@ def test_a_member_may_be_put_into_a_pool_before_it_was_ever_seen() -> None:
     assert (made.cell(CELL.id).pool, made.cell(CELL.id).presence) == ("default", Presence.LEFT)
     applied(made, made.cell_seen(CELL.id, "a", 2, PoolName("default")))
     assert (made.cell(CELL.id).pool, made.cell(CELL.id).presence) == ("default", Presence.ONLINE)
+
+
+def test_a_stranger_that_claims_a_members_name_does_not_keep_it_out_of_its_pool() -> None:
+    made = applied(Inventory(), [PoolPut(Pool(PoolName("default")))])
+    applied(made, made.membership.enrolled(Peer(Role.CELL, CELL.id), "a1" * 32, How.ADMITTED, 1))
+    stranger = Applicant("b2" * 32, Role.CELL, CELL.id, "10.0.0.66", "ABCD-EFGH", 2, present=True)
+    applied(made, made.membership.applied(stranger))
+    applied(made, made.add_first(PoolName("default"), CELL.id, 3))
+    assert made.cell(CELL.id).pool == "default"
+    assert made.membership.member(Peer(Role.CELL, CELL.id)).fingerprint == "a1" * 32
+
+
+def test_a_removed_cell_that_speaks_on_is_not_on_record_again() -> None:
+    made = applied(Inventory(), [PoolPut(Pool(PoolName("default")))])
+    peer = Peer(Role.CELL, CELL.id)
+    applied(made, made.membership.enrolled(peer, "a1" * 32, How.TOKEN, 1))
+    applied(made, made.cell_seen(CELL.id, "a", 2, PoolName("default")))
+    applied(made, made.remove_member(peer, 3))
+    with pytest.raises(Forbidden, match="was removed"):
+        made.cell_seen(CELL.id, "a", 4, PoolName("default"))
+    applied(made, made.membership.enrolled(peer, "b2" * 32, How.TOKEN, 5))
+    assert applied(made, made.cell_seen(CELL.id, "a", 6, PoolName("default"))).cell(CELL.id).pool == "default"
+
+
+def test_a_cell_speaks_for_itself_and_its_own_also_when_it_is_called_like_an_instance() -> None:
+    made = applied(book(), [InstancePut(INSTANCE)])
+    assert made.speaks_for(INSTANCE.cell, INSTANCE.cell)
+    assert made.speaks_for(INSTANCE.cell, INSTANCE.id)
+    assert not made.speaks_for(CellId("other"), INSTANCE.id)
+    assert not made.speaks_for(CellId(INSTANCE.id), INSTANCE.id)
+    assert not made.speaks_for(CellId("other"), INSTANCE.cell)
 
 
 def test_repeating_a_state_is_an_error_that_says_so() -> None:
