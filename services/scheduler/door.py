@@ -109,7 +109,7 @@ class DoorRpc(v1.DoorBase):
         if len(asked.commitment) != COMMITMENT_BYTES:
             raise Invalid("commitment", f"commitment is not {COMMITMENT_BYTES} bytes, nor is there a token")
         self._shelf.book.membership.check_key(who.fingerprint)
-        challenge = self._grants.challenge(who.fingerprint, asked.commitment)
+        challenge = self._grants.challenge(who.fingerprint, peer, asked.commitment)
         yield v1.JoinReply(challenge=challenge)
         nonce = (await _next(messages)).nonce or b""
         if not opens(nonce, asked.commitment):

@@ -70,10 +70,11 @@ class Grants:
         await self._shelf.durable()
         return v1.Grant(certificate=pem_of(certificate), trust=trust_message(trust), zone=self.zone)
 
-    def challenge(self, fingerprint: str, commitment: bytes) -> bytes:
+    def challenge(self, fingerprint: str, peer: Peer, commitment: bytes) -> bytes:
         """The scheduler's nonce for an applicant's commitment: the same after a restart, known to nobody
-        before."""
-        return self._authority.derive(b"challenge", fingerprint.encode(), commitment)
+        before. Another one for another name, so that a code that was compared stands for the name too.
+        """
+        return self._authority.derive(b"challenge", fingerprint.encode(), str(peer).encode(), commitment)
 
     def next_authority(self) -> str:
         """The fingerprint of another authority, whose key is on the disk by now."""

@@ -106,6 +106,17 @@ async def test_both_sides_have_the_code_before_anybody_waits(desk: Desk) -> None
     assert desk.shelf.book.membership.members[CELL].how is How.ADMITTED
 
 
+async def test_under_another_name_the_same_key_and_nonce_have_another_code(desk: Desk) -> None:
+    """Or a server could change its name after its code was read, and before it is admitted by that."""
+    codes = []
+    for name in ("c1", "c2", "c1"):
+        replies = desk.said(application(id=name), v1.JoinMessage(nonce=NONCE))
+        await anext(replies)
+        codes.append((await anext(replies)).code)
+        await replies.aclose()  # type: ignore[attr-defined]
+    assert codes[0] == codes[2] != codes[1]
+
+
 async def test_who_leaves_keeps_its_place_and_is_shown_as_away(desk: Desk) -> None:
     replies = desk.said(application(), v1.JoinMessage(nonce=NONCE))
     await anext(replies)

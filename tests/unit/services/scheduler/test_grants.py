@@ -100,11 +100,12 @@ async def test_the_challenge_is_the_same_for_the_same_commitment_and_for_no_othe
 ) -> None:
     made, _ = grants(shelf, tmp_path)
     again, _ = grants(shelf, tmp_path)
-    challenge = made.challenge("aa" * 32, b"c" * 32)
+    challenge = made.challenge("aa" * 32, CELL, b"c" * 32)
     assert len(challenge) == 32
-    assert again.challenge("aa" * 32, b"c" * 32) == challenge
-    assert made.challenge("bb" * 32, b"c" * 32) != challenge
-    assert made.challenge("aa" * 32, b"d" * 32) != challenge
+    assert again.challenge("aa" * 32, CELL, b"c" * 32) == challenge
+    assert made.challenge("bb" * 32, CELL, b"c" * 32) != challenge
+    assert made.challenge("aa" * 32, CELL, b"d" * 32) != challenge
+    assert made.challenge("aa" * 32, Peer(Role.CELL, "other"), b"c" * 32) != challenge
 
 
 async def test_the_keys_of_authorities_that_are_trusted_no_more_go(
