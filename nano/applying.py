@@ -8,7 +8,7 @@ said to nobody else. Without a token both sides first agree on the code that peo
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -56,8 +56,32 @@ _REFUSED_PAUSE_S = 60.0
 _log = structlog.get_logger("nano.joining")
 
 
+NEW_CODE_S = 60.0
+LONGEST_NEW_CODE_S = 3600.0
+
+_REASONS_LIMIT = 32
+"""Different reasons that are logged: the other end may have any number of them."""
+
+
 class _SaidAnewError(Exception):
     """The scheduler has another challenge for our commitment than it had: both begin with new nonces."""
+
+
+class NewCodes:
+    """How long to wait before another code is made: not at all, a minute, and twice as long each time.
+
+    Each new code is one more try for whoever stands in between, who may have the scheduler show him millions
+    of codes and waits for one of ours that is among them. A scheduler that lost its key changes ours once.
+    """
+
+    def __init__(self) -> None:
+        self._pause_s = 0.0
+
+    def pause_s(self) -> float:
+        """Before the code that is to be made now."""
+        pause_s = self._pause_s
+        self._pause_s = min(2 * pause_s, LONGEST_NEW_CODE_S) or NEW_CODE_S
+        return pause_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +92,7 @@ class Applicant:
     folder: IdentityFolder
     token: TokenText | None
     clock: Callable[[], datetime]
+    new_codes: NewCodes = field(default_factory=NewCodes)
 
     async def until_let_in(self, schedulers: Schedulers, stopping: asyncio.Event) -> Identity:
         """Asks whoever may be the scheduler until it is let in. `Cancelled` once `stopping` is set.
@@ -86,7 +111,7 @@ class Applicant:
                     return found
                 if self.token is not None and _is_final(found):
                     raise found
-                if found.message not in told:
+                if found.message not in told and len(told) < _REASONS_LIMIT:
                     told.add(found.message)
                     _log.warning("joining.waits", scheduler=_text(address), why=found.message)
                 if _is_final(found):
@@ -122,19 +147,31 @@ class Applicant:
             return Unreachable(f"{_text(address)} cannot be dialled: {error}")
 
     async def _ask(self, address: Address) -> Identity:
-        """One conversation with whoever is at `address`, to its end."""
+        """Conversations with whoever is at `address`, until one comes to its end."""
         while True:
-            credentials = ApplicantCredentials(self.folder.key(), self._accepts, self.clock)
-            async with linked(address, credentials) as channel:
-                authority = credentials.authority
-                assert authority is not None  # noqa: S101 - a link is up once it was accepted
-                asked = self._application(authority, _text(address), channel)
-                try:
-                    grant = await self._converse(channel, asked, authority)
-                except _SaidAnewError:
-                    application.write(self.folder.path, asked.anew())
-                else:
-                    return self._keep(grant, asked)
+            try:
+                return await self._conversation(address)
+            except _SaidAnewError:
+                pause_s = self.new_codes.pause_s()
+                _log.warning(
+                    "joining.code_changes",
+                    why="the scheduler has forgotten the code, a new one is made",
+                    in_s=pause_s,
+                )
+                await asyncio.sleep(pause_s)
+
+    async def _conversation(self, address: Address) -> Identity:
+        credentials = ApplicantCredentials(self.folder.key(), self._accepts, self.clock)
+        async with linked(address, credentials) as channel:
+            authority = credentials.authority
+            assert authority is not None  # noqa: S101 - a link is up once it was accepted
+            asked = self._application(authority, _text(address), channel)
+            try:
+                grant = await self._converse(channel, asked, authority)
+            except _SaidAnewError:
+                application.write(self.folder.path, asked.anew())
+                raise
+            return self._keep(grant, asked)
 
     def _accepts(self, authority: x509.Certificate) -> None:
         shown = authority_fingerprint(authority)
@@ -221,9 +258,6 @@ class Applicant:
         if self.token is not None or len(challenge) != NONCE_BYTES:
             raise Corrupt("the scheduler answers with what was not asked: are both of one version?")
         if asked.challenge and asked.challenge != challenge.hex():
-            _log.warning(
-                "joining.code_changes", why="the scheduler has forgotten the code, a new one is made"
-            )
             raise _SaidAnewError
         code = short_code(
             spki_of(self.folder.key().public_key()),

@@ -3,7 +3,8 @@
 It is made of what identifies both ends and of a nonce of each. Neither end, and nobody who stands between
 them, may choose the code, since eight letters are found by trial in no time by whoever can try alone. So
 the applicant says first what it will say (`commitment`), the scheduler then names its own nonce, and only
-then the applicant opens the commitment: whoever sits between has one try for each time that people compare.
+then the applicant opens the commitment: whoever sits between has one try for each code of the applicant's. At
+the scheduler he may collect as many codes as he likes, so an applicant makes new ones ever more slowly.
 
     applicant                                      scheduler
     commitment = SHA-256(Na)            ->

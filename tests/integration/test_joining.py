@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
@@ -13,15 +14,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from grpclib.const import Handler
 from msgspec import structs
 
+from nano.applying import NEW_CODE_S, NewCodes
 from nano.contracts.nano import v1
 from nano.fabric import application, join_token
 from nano.fabric.applicant import ApplicantCredentials, linked
 from nano.fabric.authority import LIFETIME
 from nano.fabric.channel import Channel
+from nano.fabric.fabric import Fabric, FabricConfig
 from nano.fabric.identity import fingerprint_of
 from nano.fabric.identity_folder import RENEWED_BEFORE
 from nano.member import MEMBER_ROLES
-from nano.model.errors import Conflict, Forbidden, Invalid, NanoError, Unsupported
+from nano.model.errors import Conflict, Forbidden, Invalid, NanoError, Unreachable, Unsupported
 from nano.model.membership import How
 from nano.model.peers import Peer, Role
 from nano.service import Discovery
@@ -33,6 +36,7 @@ from services.scheduler.admissions import ROLES as ADMISSIONS_ROLES
 from services.scheduler.door import ROLES as DOOR_ROLES
 from services.scheduler.rpc import ROLES as SCHEDULER_ROLES
 from tests.support.between import somebody_between
+from tests.support.certificates import issue, make_zone
 from tests.support.doors import PATIENCE_S, Zone, short_folder
 
 CELL = Peer(Role.CELL, "c1")
@@ -218,6 +222,42 @@ async def test_a_commitment_is_never_opened_to_two_challenges(zone: Zone) -> Non
         assert again.code == second.code
 
 
+class Fickle(v1.DoorBase):
+    """A scheduler with another challenge each time, which wants to see what comes out."""
+
+    def __init__(self) -> None:
+        self.nonces: list[bytes] = []
+
+    async def join(self, messages: AsyncIterator[v1.JoinMessage]) -> AsyncIterator[v1.JoinReply]:
+        await anext(messages)
+        yield v1.JoinReply(challenge=secrets.token_bytes(32))
+        self.nonces.append((await anext(messages)).nonce or b"")
+        raise Unreachable("not this one")
+
+
+async def test_whoever_asks_for_one_code_after_the_other_waits_ever_longer(zone: Zone) -> None:
+    """Who has collected millions of codes at the real scheduler waits for one of ours that is among them."""
+    fickle, liar = Fickle(), issue(make_zone(zone.folder / "liar"), Role.SCHEDULER, "main")
+    config = FabricConfig(host="127.0.0.1", multicast=False)
+    async with Fabric.join(config, liar) as fabric:
+        fabric.serve([fickle], DOOR_ROLES)
+        fabric.admit_applicants()
+        at = "{}:{}".format(*fabric.address)
+        discovery = Discovery(
+            zone.domain, port=zone.group_port, interfaces=("127.0.0.1",), peers={"scheduler": at}
+        )
+        with structlog.testing.capture_logs() as logs:
+            async with waiting_cell(zone, discovery=discovery):
+                await _warned(logs, "a new one is made", count=2)
+    assert [log["in_s"] for log in logs if log["event"] == "joining.code_changes"] == [0.0, NEW_CODE_S]
+    assert len(set(fickle.nonces)) == len(fickle.nonces) == 2
+
+
+def test_the_wait_for_a_new_code_doubles_up_to_an_hour() -> None:
+    codes = NewCodes()
+    assert [codes.pause_s() for _ in range(9)] == [0, 60, 120, 240, 480, 960, 1920, 3600, 3600]
+
+
 async def test_two_that_claim_one_name_are_two(zone: Zone) -> None:
     with short_folder() as elsewhere:
         other = Zone(elsewhere, port=zone.port, group_port=zone.group_port, domain=zone.domain)
@@ -301,9 +341,9 @@ async def test_somebody_in_between_is_not_told_the_secret_of_a_token(zone: Zone)
             assert between.secrets == []
 
 
-async def _warned(logs: list[structlog.typing.EventDict], why: str) -> None:
+async def _warned(logs: list[structlog.typing.EventDict], why: str, count: int = 1) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not any(why in str(log.get("why")) for log in logs):  # noqa: ASYNC110 - a list tells nobody
+        while sum(why in str(log.get("why")) for log in logs) < count:  # noqa: ASYNC110 - a list tells nobody
             await asyncio.sleep(0.01)
 
 
