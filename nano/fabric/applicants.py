@@ -1,12 +1,13 @@
 """The links of those who ask to be let in: few, short of everything, and nobody else's business.
 
 Whoever reaches the port can have such a link, so what it may cost is bounded here: their number, their
-calls, and what is held of what they send. When there are too many, the one that has waited longest gives
-way: who waits for an administrator keeps its place in the book and comes back, who holds a token is done in
-a moment, and nobody can keep others out by staying.
+calls, and what is held of what they send. When there are too many, the one that has waited longest of the
+host with most of them gives way: who waits for an administrator keeps its place in the book and comes back,
+who holds a token is done in a moment, and nobody can keep others out by staying, or by coming often.
 """
 
 import asyncio
+from collections import Counter
 
 from nano.fabric.link import Link
 from nano.fabric.quic import KIB, Windows
@@ -35,11 +36,11 @@ class Applicants:
         return len(self._links)
 
     def up(self, link: Link) -> None:
-        """One more; the one that has waited longest is closed when there are too many."""
+        """One more; another one is closed when there are too many."""
         while len(self._links) >= LINK_LIMIT:
-            oldest = next(iter(self._links))
-            self.down(oldest)
-            oldest.close(
+            one = self._gives_way_to(link)
+            self.down(one)
+            one.close(
                 Exhausted(
                     f"{LINK_LIMIT} others ask to be let in: ask again in a moment",
                     retry_after_s=_RETRY_AFTER_S,
@@ -47,6 +48,12 @@ class Applicants:
             )
         link.quic.widen(WINDOWS)
         self._links[link] = self._loop.call_later(IDLE_S, self._look, link)
+
+    def _gives_way_to(self, link: Link) -> Link:
+        """The oldest of the host that has most, the new one's counted too: addresses are proven by now."""
+        of_host = Counter(each.address[0] for each in (*self._links, link))
+        most = max(of_host.values())
+        return next(each for each in self._links if of_host[each.address[0]] == most)
 
     def down(self, link: Link) -> None:
         """It is over; that of somebody else is none of ours."""

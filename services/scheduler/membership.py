@@ -8,6 +8,7 @@ A name is held by one key. What is removed is a key, never a name, so that the n
 was made anew.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias
@@ -317,10 +318,14 @@ class Membership:
             if known.refused_until_ms == 0:
                 applicant = replace(applicant, since_ms=known.since_ms)
         elif len(self.applicants) >= APPLICANTS_LIMIT:
-            changes.append(ApplicantGone(self._least_missed().fingerprint))
+            changes.append(ApplicantGone(self._least_missed(applicant.host).fingerprint))
         return [*changes, ApplicantPut(replace(applicant, refused_until_ms=0))]
 
-    def _least_missed(self) -> Applicant:
+    def _least_missed(self, host: str) -> Applicant:
+        """The oldest that is away of the host that most are from, when one more comes from `host`: who comes
+        with key after key pushes out its own.
+        """
+        of_host = Counter([host, *(one.host for one in self.applicants.values())])
         absent = [one for one in self.applicants.values() if not one.present]
         if not absent:
             raise Exhausted(
@@ -328,7 +333,10 @@ class Membership:
                 "token",
                 retry_after_s=30.0,
             )
-        return min(absent, key=lambda one: (not one.refused_until_ms, one.since_ms, one.fingerprint))
+        return min(
+            absent,
+            key=lambda one: (-of_host[one.host], not one.refused_until_ms, one.since_ms, one.fingerprint),
+        )
 
     def present(self, fingerprint: str, *, present: bool) -> list[MembershipChange]:
         """Whether it is there to hear the answer; nothing follows when it does not wait any more."""

@@ -13,13 +13,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from nano.fabric import applicants
+from nano.fabric import applicants, ends
 from nano.fabric.applicant import ApplicantCredentials, linked
 from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
 from nano.fabric.bulk_client import BulkClient
 from nano.fabric.channel import Channel
 from nano.fabric.fabric import Fabric
 from nano.fabric.identity import authority_fingerprint, fingerprint_of
+from nano.fabric.udp import bind
 from nano.model.errors import Exhausted, Forbidden, NotFound, Unreachable, Untrusted
 from nano.model.peers import Peer, Role
 from tests.support.certificates import shut_out, utc_now
@@ -138,6 +139,22 @@ async def test_too_many_applicants_cost_the_oldest_its_link_and_no_member_anythi
         async with lab.join(Role.GATEWAY, "g1") as gateway:
             stub = EchoStub(gateway.channel(Role.SCHEDULER, "s1"))
             assert [each async for each in stub.count(2)] == [b"0", b"1"]
+
+
+async def test_who_comes_again_and_again_costs_no_other_host_its_link(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applicants, "LINK_LIMIT", 3)
+    async with door(lab) as (_, scheduler), contextlib.AsyncExitStack() as up:
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(ends, "bind", lambda _host, port: bind("127.0.0.9", port))
+            honest = await up.enter_async_context(applying(scheduler, stranger()))
+        for _ in range(6):
+            stub = await up.enter_async_context(applying(scheduler, stranger()))
+            await stub.who_am_i(timeout=5)
+        assert (await honest.who_am_i(timeout=5)).startswith(b"applicant/")
+        hosts = [link.address[0] for link in scheduler.links if link.is_up]
+        assert sorted(hosts) == ["127.0.0.1", "127.0.0.1", "127.0.0.9"]
 
 
 async def test_an_applicant_that_asks_nothing_is_closed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,6 +274,17 @@ def test_the_oldest_that_is_away_gives_way_and_a_refused_one_first() -> None:
     assert book.applied(applicant(keys[3])) == [ApplicantPut(applicant(keys[3], 3))]
 
 
+def test_who_comes_with_key_after_key_pushes_out_its_own() -> None:
+    honest = replace(applicant(KEY, 1, present=False), host="10.0.0.8")
+    keys = [f"{number:064x}" for number in range(APPLICANTS_LIMIT * 2)]
+    book = waiting(honest)
+    for number, key in enumerate(keys):
+        applied(book, book.applied(applicant(key, number + 2, present=False)))
+    assert len(book.applicants) == APPLICANTS_LIMIT
+    assert book.applicant(KEY) == honest
+    assert set(book.applicants) == {KEY, *keys[-APPLICANTS_LIMIT + 1 :]}
+
+
 def test_presence_is_told_once_and_a_restart_finds_nobody() -> None:
     book = waiting(applicant(present=False))
     applied(book, book.present(KEY, present=True))
