@@ -175,15 +175,22 @@ class Applicant:
 
     def _accepts(self, authority: x509.Certificate) -> None:
         shown = authority_fingerprint(authority)
+        member_of = self.folder.trust()
+        trusted = set()
+        if member_of is not None:
+            trusted = {authority_fingerprint(read_certificate(each)) for each in member_of.authorities}
         if self.token is not None:
+            # A member's token stays in its configuration while its zone may move to another authority.
+            if member_of is not None and member_of.zone == self.token.zone and shown in trusted:
+                return
             if not self.token.trusts(shown) or zone_of(authority).id != self.token.zone:
                 raise Untrusted(
                     f"the scheduler there is of the authority {shown[:16]}, which the {self.token} does not "
                     "name: it is another zone, or somebody in between; its secret was not said"
                 )
             return
-        if (member_of := self.folder.trust()) is not None:
-            if shown not in {authority_fingerprint(read_certificate(each)) for each in member_of.authorities}:
+        if member_of is not None:
+            if shown not in trusted:
                 raise Untrusted(
                     f"the scheduler there is of the authority {shown[:16]}, which is none of zone "
                     f"{member_of.zone}: to leave that zone for another, move {self.folder.path} away"
@@ -293,6 +300,8 @@ class Applicant:
         certificates = x509.load_pem_x509_certificates(trust.bundle.encode())
         if asked.authority not in {authority_fingerprint(each) for each in certificates}:
             raise Untrusted("the scheduler's grant does not trust the authority by which it was believed")
+        if self.token is not None:  # where the scheduler is stands nowhere else
+            application.write(self.folder.path, asked)
         identity = self.folder.keep(grant.certificate, trust, self.clock())
         application.write(self.folder.path, replace(asked, state="joined"))
         _log.info("joining.let_in", peer=str(self.peer), zone=asked.zone, scheduler=asked.scheduler)

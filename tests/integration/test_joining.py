@@ -5,6 +5,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -356,6 +357,34 @@ async def test_where_multicast_does_not_reach_a_static_line_does(zone: Zone) -> 
     )
     async with zone.scheduler() as door, waiting_cell(zone, discovery=discovery):
         assert (await door.waiting())[0].id == "c1"
+
+
+class Killed(BaseException):
+    """As by kill -9: nothing that follows is done."""
+
+
+async def test_killed_once_it_is_in_the_zone_it_still_knows_where_the_token_said_the_scheduler_is(
+    zone: Zone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discovery = Discovery(zone.domain, port=zone.group_port + 1, interfaces=("127.0.0.1",))
+    kept = application.write
+
+    def killed_before_the_last(folder: Path, note: application.Application) -> None:
+        if note.state == "joined":
+            raise Killed
+        kept(folder, note)
+
+    async with zone.scheduler() as door:
+        token = await door.token()
+        with monkeypatch.context() as deadly:
+            deadly.setattr(application, "write", killed_before_the_last)
+            with pytest.raises(BaseExceptionGroup):
+                await zone.join(CELL, token=token, discovery=discovery)
+        certificate = _serial(zone, CELL)
+        async with zone.joined(CELL, token=token, discovery=discovery) as (place, _):
+            stub = v1.DoorStub(place.fabric.channel(Role.SCHEDULER, visit=True))
+            await stub.renew(v1.RenewRequest(csr=zone.folder_of(CELL).signing_request()), timeout=5)
+        assert _serial(zone, CELL) == certificate
 
 
 # ------------------------------------------------------------------ renewal

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 
 import pytest
 
 from nano.contracts.nano import v1
-from nano.fabric.authority import Authority
+from nano.fabric.authority import LIFETIME, Authority
 from nano.fabric.identity import authority_fingerprint, verify_issued
 from nano.fabric.identity_folder import read_certificate
 from nano.fabric.trust import ZoneTrust
@@ -155,6 +156,23 @@ async def test_a_rotation_waits_for_who_is_away_and_then_ends_by_itself(zone: Zo
         async with _member(zone, door, CELL) as stub:
             assert (await stub.ask(v1.StepRef(task="t"), timeout=5)).task == "t"
         await zone.join(Peer(Role.CELL, "c3"), token=await door.token())
+
+
+async def test_a_token_that_stays_in_the_configuration_binds_no_member_to_the_old_authority(
+    zone: Zone,
+) -> None:
+    async with zone.scheduler() as door:
+        token, old = await door.token(), door.authority.fingerprint
+        async with zone.joined(CELL, token=token):
+            await zone.linked(door, CELL)
+            await _rotate(door)
+            await door.until(
+                lambda: door.book.trust.trusted != (old,) and door.book.trust.phase is Phase.STEADY
+            )
+        assert door.authority.fingerprint != old
+    zone.moved = LIFETIME + timedelta(days=1)
+    async with zone.scheduler() as door:
+        await zone.join(CELL, token=token)
 
 
 async def test_who_is_left_behind_comes_back_by_a_token_alone(zone: Zone) -> None:
