@@ -28,7 +28,8 @@ async def while_present(fabric: Fabric, roles: frozenset[Role], listen: Listen) 
     """Runs `listen` with each peer of `roles`, again whenever it ends; never returns by itself.
 
     A `NanoError` of `listen` ends that try; anything else is a defect and comes out of here. Between tries
-    is a pause that grows, and which news of the peer cut short.
+    is a pause that grows, and which news of the peer cut short. Who is not known any more, be it that anybody
+    said its name once, is tried no more until it is heard again.
     """
     heard: dict[Peer, asyncio.Event] = {}
     ended = asyncio.Event()
@@ -41,13 +42,24 @@ async def while_present(fabric: Fabric, roles: frozenset[Role], listen: Listen) 
                     continue
                 if peer not in heard:
                     heard[peer] = asyncio.Event()
-                    jobs.create_task(_keep(peer, listen, heard[peer], ended), name=f"with {peer}")
+                    jobs.create_task(_follow(fabric, peer, listen, heard, ended), name=f"with {peer}")
                 heard[peer].set()
         finally:
             ended.set()  # before the jobs are cancelled
 
 
-async def _keep(peer: Peer, listen: Listen, heard: asyncio.Event, ended: asyncio.Event) -> None:
+async def _follow(
+    fabric: Fabric, peer: Peer, listen: Listen, heard: dict[Peer, asyncio.Event], ended: asyncio.Event
+) -> None:
+    try:
+        await _keep(fabric, peer, listen, heard[peer], ended)
+    finally:
+        del heard[peer]
+
+
+async def _keep(
+    fabric: Fabric, peer: Peer, listen: Listen, heard: asyncio.Event, ended: asyncio.Event
+) -> None:
     loop = asyncio.get_running_loop()
     pause_s = FIRST_PAUSE_S
     while True:
@@ -67,4 +79,6 @@ async def _keep(peer: Peer, listen: Listen, heard: asyncio.Event, ended: asyncio
             async with asyncio.timeout(pause_s):
                 await heard.wait()
         except TimeoutError:
+            if fabric.peers.state_of(peer) is None:
+                return
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

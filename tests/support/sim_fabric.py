@@ -24,6 +24,7 @@ from nano.fabric.bulk import BulkHandler, BulkRequest, BulkRoles, roles_for
 from nano.fabric.caller import TASK_HEADER, Caller, answering, current_task
 from nano.fabric.codec import MessageCodec
 from nano.fabric.fabric import OnSample, PeerEvent
+from nano.fabric.roster import State
 from nano.fabric.roster_events import News
 from nano.fabric.server import CallServer, Roles
 from nano.fabric.status import DETAIL_TRAILER, error_of
@@ -275,6 +276,9 @@ async def _run(handler: Any, answer: "_Answer") -> None:
 class _Addresses:
     def address_of(self, _peer: Peer) -> tuple[str, int]:
         return ("192.0.2.1", 5604)
+
+    def state_of(self, _peer: Peer) -> State:
+        return State.KNOWN
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import pytest
 
 from nano.fabric.fabric import Fabric, PeerEvent
 from nano.fabric.presence import while_present
-from nano.fabric.roster_events import News
+from nano.fabric.roster import Roster
+from nano.fabric.roster_events import LinkDown, LinkUp, News
 from nano.model.errors import Unreachable
 from nano.model.peers import Peer, Role
 
@@ -21,6 +22,7 @@ class Hearing:
 
     def __init__(self) -> None:
         self.news: asyncio.Queue[PeerEvent] = asyncio.Queue()
+        self.peers = Roster("zone", Peer(Role.SCHEDULER, "main"))
 
     def look_for(self, *_roles: Role) -> None:
         """Everybody is told of anyway."""
@@ -30,6 +32,8 @@ class Hearing:
             yield await self.news.get()
 
     def tell(self, peer: Peer, news: News) -> None:
+        """Of one that is linked to us."""
+        self.peers.receive(LinkUp(peer, None), 0.0)
         self.news.put_nowait(PeerEvent(peer, news))
 
 
@@ -82,6 +86,33 @@ async def test_its_own_end_stays_an_end_when_tidying_up_fails() -> None:
     with pytest.raises(asyncio.CancelledError):
         async with asyncio.timeout(60):
             await job
+
+
+@pytest.mark.looptime
+async def test_a_name_that_is_known_no_more_is_tried_no_more_until_it_is_heard_again() -> None:
+    """Anybody may say any number of names."""
+    hearing, tries = Hearing(), 0
+
+    async def listen(_peer: Peer) -> None:
+        nonlocal tries
+        tries += 1
+        raise Unreachable("nobody there")
+
+    job = following(hearing, listen)
+    hearing.tell(CELL, News.FOUND)
+    await asyncio.sleep(60)
+    before = tries
+    assert before > 10
+    hearing.peers.receive(LinkDown(CELL, graceful=False), 60.0)
+    await asyncio.sleep(600)
+    assert tries <= before + 1
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == f"with {CELL}"]
+    hearing.tell(CELL, News.FOUND)
+    await asyncio.sleep(60)
+    assert tries > before + 10
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
 
 
 @pytest.mark.looptime
