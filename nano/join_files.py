@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,20 @@ from nano.model.errors import Invalid, NotFound
 SHORT = 16
 """Digits of a fingerprint that are shown."""
 _TABLE = re.compile(r"\s*\[(?P<name>[A-Za-z0-9_.-]+)\]\s*(#.*)?")
+
+
+STDIN = "-"
+"""Stands for a token that is read from standard input: what is an argument, every user of the host sees."""
+
+
+def given_token(argument: str) -> str:
+    """The token that an argument means. Invalid when standard input holds none."""
+    if argument != STDIN:
+        return argument
+    text = sys.stdin.read(join_token.TEXT_LIMIT + 1).strip()
+    if not text:
+        raise Invalid("token", "standard input holds no join token: paste it, then end the input with Ctrl-D")
+    return text
 
 
 def check_token(text: str, role: str) -> None:

@@ -69,7 +69,7 @@ def token_create(
     print(made["token"])
     typer.echo(
         f"For one {role}{' ' + name if name else ''}, until {moment(made['expires_ms'])} UTC. On the other "
-        "server run: nanoctl join TOKEN (or, from a checkout: ./dev join TOKEN)",
+        "server run: nanoctl join - (or, from a checkout: ./dev join -) and paste it, then Ctrl-D",
         err=True,
     )
 

@@ -15,7 +15,9 @@ from nano.model.peers import Role
 
 
 def join(  # noqa: PLR0917 - typer makes options of arguments
-    token: Annotated[str, typer.Argument(help="Of nanoctl token create; none: wait to be admitted.")] = "",
+    token: Annotated[
+        str, typer.Argument(help="Of nanoctl token create, or - to read it; none: wait to be admitted.")
+    ] = "",
     role: Annotated[str, typer.Option(help="cell, imagestore, addresspool or gateway.")] = "cell",
     file: Annotated[
         Path | None, typer.Option(help="The service's configuration; default: /etc/nano/<role>.toml.")
@@ -36,6 +38,7 @@ def join(  # noqa: PLR0917 - typer makes options of arguments
         told = join_files.state(path, role)
         report(told, told["said"])
         return
+    token = join_files.given_token(token)
     if token:
         join_files.check_token(token, role)
     elif role != Role.CELL:

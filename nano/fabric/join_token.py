@@ -55,6 +55,10 @@ class TokenText(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
         """For errors and logs: everything but the secret."""
         return f"join token {token_id(self.secret)} for {self.role}/{self.id or '*'}"
 
+    def __repr__(self) -> str:
+        """For tracebacks, some of which show the values of variables."""
+        return f"<{self}>"
+
 
 def token_id(secret: bytes) -> str:
     """What both ends call a token by without saying it: the beginning of `secret_digest`."""

@@ -14,7 +14,9 @@ def main() -> int:
     """Run one verb; the exit status is 1, with the reason, when it could not be done."""
     parser = argparse.ArgumentParser(prog="./dev")
     parser.add_argument("verb", choices=("up", "join", "down", "demo"))
-    parser.add_argument("token", nargs="?", default="", help="join: by this token; none: wait to be admitted")
+    parser.add_argument(
+        "token", nargs="?", default="", help="join: by this token, - to read it; none: wait to be admitted"
+    )
     parser.add_argument("--simulated", action="store_true", help="no QEMU: cells only pretend")
     parser.add_argument("--open", action="store_true", help="up: let servers elsewhere join")
     parser.add_argument("--root", type=Path, default=Path("var"), help="the fleet's folder")

@@ -10,7 +10,7 @@ from nano.fleet.host import Place, prepare
 from nano.fleet.live import keeping, programs, run_until_interrupted, unless
 from nano.fleet.processes import Processes, only_one
 from nano.fleet.stages import Stages
-from nano.join_files import SHORT, check_token, configure
+from nano.join_files import SHORT, check_token, configure, given_token
 from nano.model.errors import Cancelled
 from nano.model.peers import Role
 
@@ -21,6 +21,7 @@ LOOK_S = 0.5
 
 def join(root: Path, token: str, *, simulated: bool) -> int:
     """Start a cell in `root` that joins by `token`, or without one waits until it is admitted."""
+    token = given_token(token)
     place = Place(root, cache_folder(root), simulated=simulated, joined=True)
     with only_one(root):
         return run_until_interrupted(lambda interrupted: _until_interrupted(place, token, interrupted))

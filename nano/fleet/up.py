@@ -65,9 +65,9 @@ def _instance(told: dict[str, Any]) -> str:
 def _others(fleet: Fleet) -> str:
     if not fleet.host.open:
         return ""
-    return """Add another server: make a token here, and use it there:
+    return """Add another server: make a token here, and paste it there:
   .venv/bin/nanoctl token create
-  ./dev join TOKEN
+  ./dev join -
 """
 
 

@@ -1,6 +1,7 @@
 """The files of a server that joins: the configuration of its service, its token, and what it has come to."""
 
 import tomllib
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from msgspec.structs import replace
 
 from nano.fabric import application
 from nano.fabric.join_token import TokenText, encode
-from nano.join_files import changed, check_token, configure, state
+from nano.join_files import changed, check_token, configure, given_token, state
 from nano.model.errors import Invalid, NotFound
 from nano.model.peers import Role
 from nano.service import read_config
@@ -30,6 +31,15 @@ data = "/srv/cell"
 
 def token(role: Role = Role.CELL, expires_ms: int = FAR_MS) -> str:
     return encode(TokenText(1, "0011", (bytes(32),), bytes(16), role, "", expires_ms, ("10.0.0.1:5600",)))
+
+
+def test_a_token_may_be_read_where_no_list_of_processes_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert given_token(token()) == token()
+    assert not given_token("")
+    monkeypatch.setattr("sys.stdin", StringIO(f"{token()}\n"))
+    assert given_token("-") == token()
+    with pytest.raises(Invalid, match="no join token"):
+        given_token("-")
 
 
 def test_a_new_server_gets_its_configuration_and_a_token_for_its_own_eyes(tmp_path: Path) -> None:

@@ -42,6 +42,13 @@ def test_a_token_is_read_back_as_it_was_said(token: TokenText) -> None:
     assert decode(f"  {encode(token)}\n") == token
 
 
+@given(TOKENS)
+def test_nothing_that_is_printed_holds_the_secret(token: TokenText) -> None:
+    for text in (str(token), repr(token), repr([token])):
+        assert repr(token.secret)[2:-1] not in text
+        assert token_id(token.secret) in text
+
+
 @given(TOKENS, st.data())
 def test_a_slip_in_copying_is_told_as_such(token: TokenText, data: st.DataObject) -> None:
     text = encode(token)
