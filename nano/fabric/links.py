@@ -12,7 +12,7 @@ from nano.fabric.ends import BULK_WINDOWS, CALL_WINDOWS, Dialled, Handlers, Rout
 from nano.fabric.link import Link
 from nano.fabric.turns import Turns
 from nano.fabric.udp import Address, resolve
-from nano.model.errors import NanoError, Unreachable, from_code
+from nano.model.errors import NanoError, Unreachable, Untrusted, from_code
 from nano.model.peers import Peer, Role
 
 FIND_S = 5.0
@@ -236,7 +236,13 @@ class Links:
                 handlers=handlers,
                 windows=_WINDOWS[purpose],
             )
-            return await dialled.connect(DIAL_S)
+            link = await dialled.connect(DIAL_S)
+        try:
+            self.credentials.check(link.fingerprint)  # whoever was shut out since it came up was not found
+        except Untrusted as error:
+            link.close(error)
+            raise
+        return link
 
     def _add(self, peer: Peer, purpose: Purpose, link: Link) -> None:
         before = self._links.get((peer, purpose))

@@ -61,7 +61,7 @@ async def test_a_short_silence_is_only_a_suspicion(lab: Lab) -> None:
         events = scheduler.events()
         scheduler.keep_linked(Role.CELL)
         await _until(events, News.JOINED)
-        (link,) = scheduler.links
+        link = await scheduler.channel(Role.CELL, "c1").__connect__()
         relay.cut = True
         await _until(events, News.SUSPECT)
         relay.cut = False

@@ -11,9 +11,12 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
 
+from nano.fabric import link
 from nano.fabric.fabric import Fabric, FabricConfig
 from nano.fabric.identity import Identity
-from nano.model.errors import Corrupt, Forbidden, Unreachable, Untrusted
+from nano.fabric.roster_events import News
+from nano.fabric.sparing import Sparing
+from nano.model.errors import Corrupt, Forbidden, NanoError, Unreachable, Untrusted
 from nano.model.peers import Role
 from tests.support.certificates import shut_out, utc_now
 from tests.support.echo import ROLES, BytesCodec, EchoHandler, EchoStub
@@ -111,16 +114,35 @@ async def test_a_certificate_that_has_ended_is_refused(lab: Lab) -> None:
 async def test_a_key_that_is_shut_out_loses_its_links_and_gets_no_new_one(lab: Lab) -> None:
     async with lab.echo() as (handler, stub, cell, scheduler):
         assert await stub.repeat(b"x") == b"x"
-        (link,) = scheduler.links
+        (up,) = scheduler.links
         shut_out(lab.authority, lab.known["cell/c1"], lab.known["scheduler/s1"])
         cell.renewed(lab.known["cell/c1"])
-        await asyncio.wait_for(link.wait_closed(), 5)
+        await asyncio.wait_for(up.wait_closed(), 5)
         with pytest.raises((Forbidden, Unreachable)):
             await stub.who_am_i(timeout=2)
         assert handler.callers == []
         shut_out(lab.authority, lab.known["cell/c1"])
         cell.renewed(lab.known["cell/c1"])
         assert await stub.repeat(b"x", timeout=2) == b"x"
+
+
+async def test_a_key_that_is_shut_out_at_the_moment_at_which_its_link_comes_up_has_none(lab: Lab) -> None:
+    """The news of a link comes before whoever dialled it has it in hand."""
+    async with lab.echo() as (_, stub, _, scheduler):
+        own = lab.known["scheduler/s1"]
+        shut_out(lab.authority, own, lab.known["cell/c1"])
+
+        async def shut_out_when_it_joins() -> None:
+            async for event in scheduler.events():
+                if event.news is News.JOINED:
+                    scheduler.renewed(own)
+                    return
+
+        async with asyncio.TaskGroup() as jobs:
+            jobs.create_task(shut_out_when_it_joins())
+            with pytest.raises(NanoError):
+                await stub.who_am_i(timeout=5)
+        assert not any(each.is_up for each in scheduler.links)
 
 
 async def test_a_key_that_is_shut_out_is_not_called_either(lab: Lab) -> None:
@@ -146,8 +168,9 @@ async def test_who_was_shut_out_stays_so_over_a_restart_of_the_peer(lab: Lab) ->
             await _call(lab.identity(Role.GATEWAY, "g2"), peers, "c1")
 
 
-async def test_who_is_turned_away_is_not_dialled_in_a_loop(lab: Lab) -> None:
+async def test_who_is_turned_away_is_not_dialled_in_a_loop(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The side that dials sees its link come up before the other side has judged its certificate."""
+    monkeypatch.setattr(link, "_sparing", Sparing())  # the tests before may have used up all lines
     loop = asyncio.get_running_loop()
     async with lab.join(Role.CELL, "c1") as cell:
         cell.serve([EchoHandler()], ROLES)
