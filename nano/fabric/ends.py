@@ -174,6 +174,7 @@ class Dialled(_End):
         """
         self._connection.connect(self._address, now=self._loop.time())
         self.link.flush()
+        is_wanted = False
         try:
             await asyncio.wait({self._up}, timeout=timeout_s)
             if not self._up.done() and self._connection.has_heard:
@@ -184,8 +185,9 @@ class Dialled(_End):
                 self.link.close(error)
                 raise error
             self._up.result()
+            is_wanted = True
         finally:
-            if not self.link.is_up:
+            if not is_wanted:  # also one that came up as whoever waited was cancelled: nobody else knows it
                 self.link.close(Unreachable("the attempt to connect was given up"))
         return self.link
 

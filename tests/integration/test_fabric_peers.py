@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from nano.fabric.credentials import Credentials
+from nano.fabric.ends import CALL_WINDOWS, Dialled, Handlers, Route
 from nano.fabric.fabric import Fabric, PeerEvent
+from nano.fabric.link import Link
 from nano.fabric.roster_events import News
 from nano.model.errors import Corrupt, Unreachable
 from nano.model.peers import Peer, Role
+from tests.support.certificates import utc_now
 from tests.support.echo import ROLES, EchoHandler, EchoStub
 from tests.support.fabrics import Lab
 from tests.support.udp_relay import Relay
@@ -54,6 +58,29 @@ async def test_a_silent_peer_is_suspected_then_lost_and_joins_again_when_it_is_h
         assert await _until(events, News.LOST) == [News.SUSPECT, News.LOST]
         relay.cut = False
         assert News.LOST not in await _until(events, News.JOINED)
+
+
+async def test_a_link_that_comes_up_as_its_dialler_gives_up_is_nobodys_and_closed(lab: Lab) -> None:
+    async with lab.join(Role.CELL, "c1") as cell:
+        handlers = Handlers()
+        credentials = Credentials.load(lab.identity(Role.SCHEDULER, "s1"), utc_now)
+        dialled = Dialled(
+            cell.address,
+            CELL,
+            credentials=credentials,
+            route=Route(),
+            handlers=handlers,
+            windows=CALL_WINDOWS,
+        )
+        job = asyncio.ensure_future(dialled.connect(3.0))
+
+        def gives_up(_: Link) -> None:
+            job.cancel()
+
+        handlers.up = gives_up
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        assert dialled.link.error is not None
 
 
 async def test_a_short_silence_is_only_a_suspicion(lab: Lab) -> None:
