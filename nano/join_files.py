@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import sys
 import tomllib
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from nano.fabric import application, join_token
+from nano.fabric.authority import replace_file
 from nano.model.errors import Invalid, NotFound
 
 SHORT = 16
@@ -67,14 +69,21 @@ def configure(path: Path, token: str, scheduler: str = "") -> None:
         _write_secret(kept, f"{token.strip()}\n", f"nano-{path.stem}")
     else:
         kept.unlink(missing_ok=True)
-    path.write_text(text)
+    _replace(path, text)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whole or as it was, for the same eyes as before."""
+    before = path.stat() if path.exists() else None
+    replace_file(path, text.encode(), mode=0o644 if before is None else stat.S_IMODE(before.st_mode))
+    if before is not None and os.geteuid() == 0:
+        os.chown(path, before.st_uid, before.st_gid)
 
 
 def _write_secret(path: Path, text: str, user: str) -> None:
-    """For the service's eyes only: its user's where there is one."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
+    """For the service's eyes only: its user's where there is one. Durable: an empty file would be no token,
+    and the server would believe whoever answers first."""
+    replace_file(path, text.encode(), mode=0o600)
     if os.geteuid() == 0:
         with contextlib.suppress(LookupError):  # it runs as root then
             shutil.chown(path, user)

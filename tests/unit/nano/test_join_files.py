@@ -1,5 +1,8 @@
 """The files of a server that joins: the configuration of its service, its token, and what it has come to."""
 
+import errno
+import os
+import stat
 import tomllib
 from io import StringIO
 from pathlib import Path
@@ -53,6 +56,27 @@ def test_a_new_server_gets_its_configuration_and_a_token_for_its_own_eyes(tmp_pa
     assert kept.read_text().strip() == token()
     assert read_config(file, Config).fabric.token_file == str(kept)
     assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_a_disk_that_is_full_leaves_the_configuration_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "cell.toml"
+    file.write_text(WRITTEN)
+    file.chmod(0o640)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="full"):
+            configure(file, token())
+    assert file.read_text() == WRITTEN
+    assert not (tmp_path / "cell.join-token").exists()
+    configure(file, token())
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "cell.join-token").stat().st_mode) == 0o600
 
 
 def test_what_people_wrote_stays_and_a_second_join_replaces_the_first(tmp_path: Path) -> None:
