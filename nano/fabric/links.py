@@ -90,7 +90,10 @@ class Links:
         return await self._dial(peer, purpose)
 
     async def keep(self, peer: Peer) -> None:
-        """Hold a link to `peer` for as long as there is an address for it."""
+        """Hold a link to `peer` for as long as there is an address for it.
+
+        When nobody has answered at the last one, the network is asked once: it may only have been slow.
+        """
         pause_s = _FIRST_PAUSE_S
         while not self._closed and peer not in self.gone and self._directory.look(peer) is not None:
             try:
@@ -101,6 +104,8 @@ class Links:
             else:
                 pause_s = _FIRST_PAUSE_S
                 await link.wait_closed()
+        if not self._closed and peer not in self.gone:
+            self._directory.ask(peer.role)
 
     async def prove(self, link: Link, address: Address) -> None:
         """Whether the peer of `link`, who is said to be at `address`, started anew or moved: then replace it.
@@ -120,7 +125,7 @@ class Links:
 
     async def _replace(self, link: Link, address: Address, answer: asyncio.Task[None]) -> None:
         peer = link.peer
-        handlers = self._handlers((peer, address, Purpose.CALLS))
+        handlers = self._dialled(peer, address, Purpose.CALLS)
         up = handlers.up
 
         def takes_over(fresh: Link) -> None:
@@ -133,7 +138,6 @@ class Links:
                     retry_after_s=1.0,
                 )
             )
-            self._add(peer, Purpose.CALLS, fresh)
             up(fresh)
 
         handlers.up = takes_over
@@ -208,16 +212,27 @@ class Links:
         error: NanoError = Unreachable(f"no address is known for {peer}")
         for address in self._directory.roster.addresses_of(peer):
             try:
-                link = await self._connect(peer, purpose, address, self._handlers((peer, address, purpose)))
+                link = await self._connect(peer, purpose, address, self._dialled(peer, address, purpose))
             except NanoError as failure:
                 error = failure
             except OSError as failure:  # no socket, no such host, no such kind of address here
                 error = Unreachable(f"{peer} cannot be dialled at {address[0]}: {failure}")
             else:
-                self._add(peer, purpose, link)
                 return link
             self._directory.tell(roster_events.DialFailed(peer, address))
         return error
+
+    def _dialled(self, peer: Peer, address: Address, purpose: Purpose) -> Handlers:
+        """As the fabric wants them; the link is known here before anybody hears that it is up."""
+        handlers = self._handlers((peer, address, purpose))
+        told = handlers.up
+
+        def up(link: Link) -> None:
+            self._add(peer, purpose, link)
+            told(link)
+
+        handlers.up = up
+        return handlers
 
     async def _connect(self, peer: Peer, purpose: Purpose, address: Address, handlers: Handlers) -> Link:
         at = await resolve(address)
