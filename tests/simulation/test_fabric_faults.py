@@ -17,7 +17,6 @@ from structlog.testing import capture_logs
 from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
 from nano.fabric.codec import MessageCodec
 from nano.fabric.fabric import Fabric
-from nano.fabric.half_open import RETRY_ABOVE
 from nano.fabric.liveness import PING_COST_S, PING_SHARE
 from nano.fabric.roster_events import News
 from nano.model.errors import NanoError, Unreachable
@@ -332,7 +331,7 @@ def test_two_hundred_peers_dial_at_once_over_a_bad_network_and_none_fails(tmp_pa
             assert loop.time() - began < 5
             assert len(scheduler.links) == count
             half_open = scheduler._listener.half_open
-            assert half_open.retries >= count - RETRY_ABOVE
+            assert half_open.retries > count // 4
             assert half_open.refused == 0
             assert len(half_open) == 0
 
