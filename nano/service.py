@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -143,7 +144,13 @@ def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
 
 
 def ready(status: str) -> None:
-    """Tells the supervisor that the service answers now; a person reads `status` in `systemctl status`."""
+    """Tells the supervisor that the service answers now; a person reads `status` in `systemctl status`.
+
+    What was loaded by now is there to stay: the collector of cycles need not look at it again, which took
+    20 ms and more each time, and all calls waited.
+    """
+    gc.collect()
+    gc.freeze()
     notify.ready(status)
 
 

@@ -125,7 +125,11 @@ class Exchanges:
         mark = stream.send_mark_bytes
         parts = range(0, len(data), mark) or (0,)
         for start in parts:
-            while self._quic.unsent_bytes(stream.id) >= mark and stream.error is None:
+            while (
+                self._quic.unsent_bytes(stream.id) >= mark
+                and stream.error is None
+                and self._quic.takes_data(stream.id)
+            ):
                 await self._room(stream.id)
             if stream.unwanted:
                 return
@@ -135,6 +139,19 @@ class Exchanges:
             last = end and start == parts[-1]
             stream.sent_end = stream.sent_end or last
             self._say(stream.id, b"".join((data_frame_head(len(part)), part)), end=last)
+
+    def say_data(self, stream: Stream, data: bytes, *, end: bool) -> bool:
+        """Send `data` if that needs no wait; whether it was sent."""
+        if (
+            self._carrier.error is not None
+            or len(data) > stream.send_mark_bytes
+            or not self._quic.takes_data(stream.id)
+            or self._quic.unsent_bytes(stream.id) >= stream.send_mark_bytes
+        ):
+            return False
+        stream.sent_end = stream.sent_end or end
+        self._say(stream.id, b"".join((data_frame_head(len(data)), data)), end=end)
+        return True
 
     def _say(self, stream_id: int, frame: bytes, *, end: bool) -> None:
         held = self._held.pop(stream_id, None)
@@ -164,6 +181,7 @@ class Exchanges:
         After the end was sent nothing is reset: it would take back trailers not yet on the wire.
         """
         self._held.pop(stream.id, None)
+        resolve(self._senders.pop(stream.id, None))
         if stream.id < 0 or self._carrier.error is not None or not self._quic.has_stream(stream.id):
             return
         if not stream.sent_end:
@@ -258,7 +276,7 @@ class Exchanges:
             else:  # given up by the peer in the very packet that brought it
                 stream.sent_end, stream.received_end = True, ended
                 stream.release()
-        elif stream.headers is None and dict(headers).get(":status", "").startswith("1"):
+        elif headers and headers[0][0] == ":status" and headers[0][1].startswith("1"):
             return  # an interim answer (RFC 9110, 15.2)
         else:
             stream.headers_came(headers, last=ended)

@@ -26,7 +26,8 @@ from nano.model.peers import Peer
 _TIMER_SLACK_S = 0.25
 _EAGER = 24
 """Things said in one turn after which a packet goes out though the turn is not over: a peer that gets the
-first of a hundred calls early works on them while we still make the others."""
+first of a hundred calls early works on them while we still make the others. Not while so many streams wait
+for path or peer."""
 
 _LATE_S = 0.25
 """A timer that comes later than this says that the loop was busy, and heard nobody."""
@@ -103,6 +104,8 @@ class Link:
         self._flush_handle: asyncio.Handle | None = None
         self._waiting = 0
         """Things said since a packet was last made."""
+        self._held_back = 0
+        """Streams that had more to say than that packet could take."""
         self._pings: dict[int, asyncio.Future[None]] = {}
         self._peer: Peer | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -176,7 +179,7 @@ class Link:
         if self._flush_handle is None and self.error is None:
             self._flush_handle = self._loop.call_soon(self.flush)
         self._waiting += 1
-        if self._waiting >= _EAGER:
+        if self._waiting >= _EAGER >= self._held_back:
             self._guarded(self._transmit)
 
     def close(self, error: NanoError | None = None) -> None:
@@ -281,7 +284,11 @@ class Link:
             return  # not one valid packet yet: nobody to answer
         self.exchanges.push()
         now = self._loop.time()
-        if not self._quic.is_quiet(now) and (datagrams := self._quic.datagrams_to_send(now=now)):
+        if self._quic.is_quiet(now):
+            return
+        datagrams = self._quic.datagrams_to_send(now=now)
+        self._held_back = self._quic.waiting_streams
+        if datagrams:
             self._send(datagrams)
 
     def _handle(self, event: quic_events.QuicEvent) -> None:

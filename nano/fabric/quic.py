@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence, ValuesView
 from dataclasses import dataclass
 from typing import Any, cast
 
+import aioquic.quic.connection
 from aioquic import tls
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
@@ -26,6 +27,7 @@ from aioquic.quic.connection import (
     MAX_STREAM_DATA_FRAME_CAPACITY,
     NetworkAddress,
     QuicConnection,
+    QuicConnectionState,
     stream_is_unidirectional,
 )
 from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived
@@ -57,8 +59,10 @@ _ACK_DELAY_S = 0.004
 _ACK_PACKETS = 32
 """Packets after which an acknowledgement goes out though nothing else does."""
 
-# Enum.__hash__ is a Python function, called nine times per packet. Members are singletons: identity does.
+# Enum.__hash__ is a Python function, called a dozen times per packet. Members are singletons: identity does.
 tls.Epoch.__hash__ = object.__hash__  # type: ignore[method-assign]
+QuicConnectionState.__hash__ = object.__hash__  # type: ignore[method-assign]
+aioquic.quic.connection.END_STATES = frozenset(list(aioquic.quic.connection.END_STATES))  # hashed anew
 
 _PACING_STEP_S = 0.002
 """What may be sent in one burst, as time at the paced rate: epoll's timers have steps of 1 ms."""
@@ -178,6 +182,11 @@ class Connection(QuicConnection):
         stream_id = self.get_next_available_stream_id()
         self._get_or_create_stream_for_send(stream_id)
         return stream_id
+
+    @property
+    def waiting_streams(self) -> int:
+        """Streams that have something to send, or were not looked at since."""
+        return len(self._streams_queue)
 
     def has_stream(self, stream_id: int) -> bool:
         return stream_id in self._streams
@@ -318,6 +327,9 @@ class Connection(QuicConnection):
         before = len(_handlers(builder))
         used = super()._write_stream_frame(builder=builder, space=space, stream=stream, max_offset=max_offset)
         self._watch_delivery(builder, stream, before)
+        sender = stream.sender
+        if not len(sender._pending) and not sender._pending_eof:
+            sender.buffer_is_empty = True  # stock finds that out by a second visit, in the next packet
         return used
 
     def _write_reset_stream_frame(self, builder: QuicPacketBuilder, stream: QuicStream) -> None:

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nano.fabric.quic import DATAGRAM_QUEUE, KIB, Connection, Windows, header_of, is_trust_error
-from tests.support.quic_pairs import CLIENT, SERVER, Pair
+from tests.support.quic_pairs import CLIENT, SERVER, Drop, Pair
 
 SMALL = Windows(stream_bytes=64 * KIB, connection_bytes=256 * KIB, streams=100)
 
@@ -235,3 +235,63 @@ def test_no_timer_is_due_for_an_acknowledgement_that_the_pacer_holds_back(folder
     timer = pair.server.get_timer()
     assert timer is not None
     assert timer > pair.now
+
+
+class _Doubted(Pair):
+    """Asks an end that says it is quiet nevertheless."""
+
+    quiet = 0
+
+    def _pass_datagrams(self, drop: Drop) -> bool:
+        for end in (self.client, self.server):
+            if end.has_path and end.is_quiet(self.now):
+                assert end.datagrams_to_send(now=self.now) == []
+                self.quiet += 1
+        return super()._pass_datagrams(drop)
+
+
+@given(
+    lost=st.sets(st.integers(0, 200), max_size=60),
+    deeds=st.lists(st.sampled_from(["call", "sample", "ping", "reset", "ids", "keys", "large"]), max_size=12),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_end_that_says_it_is_quiet_has_nothing_to_send(
+    folder: Path, lost: set[int], deeds: list[str]
+) -> None:
+    pair = _Doubted.connected(folder, SMALL)
+    assert isinstance(pair, _Doubted)
+    first = pair.sent
+    for deed in deeds:
+        match deed:
+            case "call":
+                _open(pair, b"x" * 100, end=True)
+            case "large":
+                _open(pair, bytes(50_000))
+            case "sample":
+                pair.server.offer_datagram(b"sample")
+            case "ping":
+                pair.client.send_ping(0)
+            case "reset":
+                pair.client.reset_stream(_open(pair, b"cut"), 0)
+            case "ids":
+                pair.client.change_connection_id()
+            case "keys":
+                pair.client.request_key_update()
+        pair.run(lambda number: number - first in lost, seconds=3)
+    pair.run()
+    assert pair.quiet
+    assert pair.client.is_quiet(pair.now)
+    assert pair.server.is_quiet(pair.now)
+
+
+def test_a_sample_is_acknowledged_at_once_and_what_will_be_answered_is_not(folder: Path) -> None:
+    pair = Pair.connected(folder)
+    for at_once in (True, False):
+        pair.run()
+        if at_once:
+            pair.client.offer_datagram(b"x")
+        else:
+            _open(pair, b"x")
+        for data, _ in pair.client.datagrams_to_send(now=pair.now):
+            pair.server.take(data, CLIENT, pair.now)
+        assert bool(pair.server.datagrams_to_send(now=pair.now)) == at_once
