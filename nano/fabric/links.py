@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 from nano.fabric import roster_events
 from nano.fabric.credentials import Credentials
@@ -67,7 +68,7 @@ class Links:
         self._links: dict[tuple[Peer, Purpose], Link] = {}
         self._leaving: set[Link] = set()
         self._attempts: dict[tuple[Peer, Purpose], asyncio.Task[Link | NanoError]] = {}
-        self._proofs: set[asyncio.Task[None]] = set()
+        self._proofs: set[asyncio.Task[Any]] = set()
         self._turns = Turns(DIALS_AT_ONCE, DIAL_TURN_S)
         self.gone: set[Peer] = set()
         """Who left in good order and will say so when it is back: not worth a dial."""
@@ -113,24 +114,40 @@ class Links:
         Who answers on the old link keeps it. Anybody may say where a peer is, and one that is merely busy
         does not answer either, so the old link ends only when the peer has proven itself on a new one.
         """
+        own = asyncio.current_task()
+        assert own is not None  # noqa: S101 - coroutines run in tasks
         answer = self._jobs.create_task(_answers(link), name=f"ping {link.peer}")
-        self._proofs.add(answer)
+        self._proofs.add(own)
         try:
             await asyncio.wait({answer}, timeout=PROOF_S)
             if not answer.done() and not self._closed:
                 await self._replace(link, address, answer)
         finally:
             answer.cancel()
-            self._proofs.discard(answer)
+            self._proofs.discard(own)
 
     async def _replace(self, link: Link, address: Address, answer: asyncio.Task[None]) -> None:
-        peer = link.peer
-        handlers = self._dialled(peer, address, Purpose.CALLS)
-        up = handlers.up
+        """Dial the peer of `link` there; if it answers on the new link and not on the old one, exchange them.
 
-        def takes_over(fresh: Link) -> None:
-            if self._closed or (answer.done() and link.error is None):
-                return
+        A peer that was busy answers on both, on the old one first: it was asked there before.
+        """
+        peer = link.peer
+        handlers = self._handlers((peer, address, Purpose.CALLS))
+        told, handlers.up = handlers.up, _nothing
+        try:
+            fresh = await self._connect(peer, Purpose.CALLS, address, handlers)
+        except (NanoError, OSError):
+            return  # a rumour, or it is gone: the silence of the old link will tell
+        is_anew = False
+        try:
+            await fresh.ping()
+            is_anew = link.error is not None or not answer.done()
+        except NanoError:
+            return
+        finally:
+            if not is_anew:
+                fresh.close()
+        if is_anew:
             link.close(
                 Unreachable(
                     f"{peer} has started anew: what was asked of it before may not have come through; "
@@ -138,26 +155,8 @@ class Links:
                     retry_after_s=1.0,
                 )
             )
-            up(fresh)
-
-        handlers.up = takes_over
-        dial = self._jobs.create_task(
-            self._quietly(peer, address, handlers), name=f"dial {peer} where it is said to be"
-        )
-        self._proofs.add(dial)
-        try:
-            await asyncio.wait({dial})
-        finally:
-            self._proofs.discard(dial)
-
-    async def _quietly(self, peer: Peer, address: Address, handlers: Handlers) -> None:
-        """Dial for the sake of what `handlers` make of it. That nobody answers is no news."""
-        try:
-            fresh = await self._connect(peer, Purpose.CALLS, address, handlers)
-        except (NanoError, OSError):
-            return
-        if self._links.get((peer, Purpose.CALLS)) is not fresh:
-            fresh.close()
+            self._add(peer, Purpose.CALLS, fresh)
+            told(fresh)
 
     def drop(self, link: Link) -> None:
         """The link is over."""
@@ -272,3 +271,7 @@ async def _answers(link: Link) -> None:
         await link.ping()
     except NanoError:
         return
+
+
+def _nothing(_: Link) -> None:
+    """Nobody hears of this link yet."""

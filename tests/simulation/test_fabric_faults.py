@@ -327,7 +327,8 @@ def test_two_hundred_peers_dial_at_once_over_a_bad_network_and_none_fails(tmp_pa
             loop = asyncio.get_running_loop()
             began = loop.time()
             stubs = [EchoStub(cell.channel(Role.SCHEDULER, "s1")) for cell in cells]
-            assert await asyncio.gather(*(stub.repeat(b"x", timeout=5) for stub in stubs)) == [b"x"] * count
+            # no deadline of the calls': grpclib counts those in real time
+            assert await asyncio.gather(*(stub.repeat(b"x") for stub in stubs)) == [b"x"] * count
             assert loop.time() - began < 5
             assert len(scheduler.links) == count
             half_open = scheduler._listener.half_open
