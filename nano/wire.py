@@ -24,7 +24,7 @@ import msgspec
 
 from nano import usage_rows
 from nano.contracts.nano import v1
-from nano.model import action, address, image, instance, pool, task, template
+from nano.model import action, address, image, instance, membership, pool, task, template
 from nano.model.errors import Corrupt, Invalid
 from nano.model.task import Fault
 
@@ -42,6 +42,11 @@ NOUNS: dict[type, type[betterproto2.Message]] = {
     instance.InstanceSpec: v1.InstanceSpec,
     instance.InstanceStatus: v1.InstanceStatus,
     instance.Quality: v1.Quality,
+    membership.Applicant: v1.Applicant,
+    membership.AuthorityState: v1.AuthorityState,
+    membership.Member: v1.ZoneMember,
+    membership.Removal: v1.Removal,
+    membership.ShownToken: v1.JoinToken,
     pool.Capabilities: v1.Capabilities,
     pool.Cell: v1.Cell,
     pool.Policy: v1.Policy,
@@ -93,7 +98,7 @@ def checked(message: M, path: str = "") -> M:
     metadata: betterproto2.ProtoClassMetadata = message._betterproto  # type: ignore[arg-type]
     for name, meta in metadata.meta_by_field_name.items():
         value = getattr(message, name)
-        if value is None:
+        if value is None and (meta.optional or meta.group or meta.proto_type == betterproto2.TYPE_MESSAGE):
             continue
         where = f"{path}{name}"
         for index, item in enumerate(value) if meta.repeated else ((-1, value),):

@@ -3,24 +3,26 @@
 import asyncio
 import functools
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_version_negotiation
+from cryptography import x509
 
 from nano.fabric import busy
 from nano.fabric.credentials import Credentials
 from nano.fabric.half_open import HANDSHAKE_S, Entry, HalfOpen
 from nano.fabric.heart import Heart
-from nano.fabric.identity import Usage, dns_name
+from nano.fabric.identity import Usage
 from nano.fabric.link import Link
 from nano.fabric.liveness import Pace, Patience
 from nano.fabric.quic import MIB, Connection, Windows, header_of
 from nano.fabric.stream import Headers, Stream
 from nano.fabric.udp import Address, Endpoint, bind
 from nano.model.errors import NanoError, Unreachable
-from nano.model.peers import Peer
+from nano.model.peers import Peer, Role
 
 CALL_WINDOWS = Windows()
 BULK_WINDOWS = Windows(stream_bytes=4 * MIB, connection_bytes=16 * MIB)
@@ -115,6 +117,20 @@ class _End:
         """Only a listener has to tell links apart."""
 
 
+class Dialling(Protocol):
+    """What the side that dials shows, and how it judges who answers: a member's, or an applicant's."""
+
+    def server_name(self, expected: Peer) -> str: ...
+
+    def configuration(
+        self, *, dials: str | None, datagram_bytes: int, idle_timeout_s: float
+    ) -> QuicConfiguration: ...
+
+    def verify(
+        self, shown: Sequence[x509.Certificate], usage: Usage, role: Role | None, name: str | None
+    ) -> Peer: ...
+
+
 class Dialled(_End):
     """A link that we dialled, on a socket of its own."""
 
@@ -123,7 +139,7 @@ class Dialled(_End):
         address: Address,
         expected: Peer,
         *,
-        credentials: Credentials,
+        credentials: Dialling,
         route: Route,
         handlers: Handlers,
         windows: Windows,
@@ -132,7 +148,7 @@ class Dialled(_End):
         self._loop = asyncio.get_running_loop()
         self._up: asyncio.Future[None] = self._loop.create_future()
         configuration = credentials.configuration(
-            dials=dns_name(credentials.identity.zone, expected),
+            dials=credentials.server_name(expected),
             datagram_bytes=route.datagram_bytes_to(address),
             idle_timeout_s=IDLE_TIMEOUT_S,
         )
@@ -210,7 +226,9 @@ class Listener(_End):
     ) -> None:
         super().__init__(handlers, route)
         self.credentials = credentials
-        """Used for links that begin from now on: a renewed certificate is put here."""
+        """Used for handshakes that end from now on: a renewed certificate is put here."""
+        self.admits_applicants = False
+        """Whether peers without a certificate of the zone get a link as applicants."""
         self.accepts = True
         self._windows = windows
         self._by_id: dict[bytes, Link] = {}
@@ -302,6 +320,7 @@ class Listener(_End):
             dials=None,
             datagram_bytes=self._route.datagram_bytes_to(address),
             idle_timeout_s=IDLE_TIMEOUT_S,
+            shows_authority=self.admits_applicants,
         )
         if header.version not in configuration.supported_versions:
             self._offer_versions(header, configuration, address)
@@ -343,12 +362,11 @@ class Listener(_End):
             original_destination_connection_id=entry.original_id,
             retry_source_connection_id=entry.retry_id,
         )
-        verify = functools.partial(self.credentials.verify, usage=Usage.CLIENT, role=None, name=None)
         link = Link(
             connection,
             self,
             send=self._endpoint.send,
-            verify=verify,
+            verify=self._verify,
             patience=self._route.patience,
             pace=self._route.pace,
         )
@@ -356,3 +374,7 @@ class Listener(_End):
         for issued in (connection_id, connection.host_cid):
             self.address_issued(link, issued)
         return link
+
+    def _verify(self, shown: Sequence[x509.Certificate]) -> Peer:
+        """Judged by what is known when the handshake ends: a key may have been shut out since it began."""
+        return self.credentials.verify(shown, Usage.CLIENT, None, None, applicants=self.admits_applicants)

@@ -12,15 +12,17 @@ from aioquic.quic.events import StopSendingReceived, StreamDataReceived, StreamR
 from grpclib.exceptions import StreamTerminatedError
 from h2.exceptions import StreamClosedError
 
-from nano.fabric.h3 import Http3
+from nano.fabric.h3 import Http3, Malformed
 from nano.fabric.header_blocks import Headers, headers_frame
 from nano.fabric.quic import Connection
 from nano.fabric.stream import Cancellable, Stream
+from nano.fabric.udp import Address
 from nano.fabric.whole_frames import data_frame_head
 from nano.model.errors import NanoError
 from nano.model.peers import Peer
 
 _CANCELLED = ErrorCode.H3_REQUEST_CANCELLED
+_MALFORMED = {ErrorCode.H3_MESSAGE_ERROR, ErrorCode.H3_EXCESSIVE_LOAD}
 
 _HOLD_BYTES = 4096
 """What a stream says is held back to the end of the turn, or until so much has gathered: head, message and
@@ -31,6 +33,10 @@ class Carrier(Protocol):
     """The link, as far as exchanges need it."""
 
     error: NanoError | None
+    fingerprint: str
+
+    @property
+    def address(self) -> Address: ...
 
     @property
     def peer(self) -> Peer: ...
@@ -190,7 +196,8 @@ class Exchanges:
         if not stream.received_end:
             stream.received_end = True
             self._deaf.add(stream.id)
-            self._quic.stop_stream(stream.id, code if self._quic.is_client else ErrorCode.H3_NO_ERROR)
+            blamed = self._quic.is_client or code in _MALFORMED
+            self._quic.stop_stream(stream.id, code if blamed else ErrorCode.H3_NO_ERROR)
         if self._http is not None:
             self._http.forget(stream.id)
         self._carrier.flush_soon()
@@ -215,6 +222,16 @@ class Exchanges:
     def get_peer(self) -> Peer:
         return self._carrier.peer
 
+    @property
+    def fingerprint(self) -> str:
+        """What the peer's key is known by."""
+        return self._carrier.fingerprint
+
+    @property
+    def host(self) -> str:
+        """Where the peer is now."""
+        return self._carrier.address[0]
+
     # What the link tells
 
     def receive(self, event: StreamDataReceived) -> None:
@@ -222,7 +239,12 @@ class Exchanges:
         if self._http is None or (self._deaf and self._unheard(event)):
             return
         stream_id = event.stream_id
-        for headers, data, ended in self._http.read(event):
+        try:
+            pieces = self._http.read(event)
+        except Malformed as found:
+            self._malformed(stream_id, found)
+            return
+        for headers, data, ended in pieces:
             if headers is not None:
                 self._headers_came(stream_id, headers, ended=ended)
             elif (stream := self._streams.get(stream_id)) is not None:
@@ -263,6 +285,13 @@ class Exchanges:
         if event.end_stream:
             self._deaf.discard(event.stream_id)
         return True
+
+    def _malformed(self, stream_id: int, found: Malformed) -> None:
+        """What came on a stream is no message: break off this stream, and no other."""
+        stream = self._streams.get(stream_id) or Stream(self, stream_id)
+        stream.received_end = stream.received_end or found.ended
+        stream.terminate(StreamTerminatedError(f"the peer sent what is no message: {found}"))
+        self.reset(stream, found.code)
 
     def _headers_came(self, stream_id: int, headers: Headers, *, ended: bool) -> None:
         stream = self._streams.get(stream_id)

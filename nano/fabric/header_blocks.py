@@ -14,7 +14,9 @@ from typing import Any
 
 import pylsqpack
 from aioquic.h3.connection import (
+    ErrorCode,
     FrameType,
+    MessageError,
     ProtocolError,
     encode_frame,
     validate_request_headers,
@@ -23,6 +25,16 @@ from aioquic.h3.connection import (
 )
 
 Headers = list[tuple[str, str]]
+Fields = list[tuple[bytes, bytes]]
+"""The same as they come."""
+
+HEADERS_LIMIT_BYTES = 64 * 1024
+"""Largest header block, as it comes and as it is read (RFC 9114, 4.2.2, counts 32 bytes more for each field).
+
+aioquic gathers a block before it decodes it, and would gather for ever.
+"""
+
+_FIELD_OVERHEAD_BYTES = 32
 
 _KNOWN = 256
 """Blocks that are remembered each way: a few for each method that a process calls or answers."""
@@ -39,6 +51,12 @@ _TIMEOUT_LINE = b"\x27\x05grpc-timeout"
 
 _SHORT = 127
 """A value shorter than this has its length in one byte."""
+
+
+class TooLarge(ProtocolError):
+    """The fields of a message are more than we read."""
+
+    error_code = ErrorCode.H3_EXCESSIVE_LOAD
 
 
 def headers_frame(headers: Headers) -> bytes:
@@ -63,9 +81,28 @@ def _block(headers: tuple[tuple[str, str], ...]) -> bytes:
     return bytes(block)
 
 
-def text(headers: list[tuple[bytes, bytes]]) -> Headers:
+def text(headers: Fields) -> Headers:
     """As grpclib has them."""
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
+def check_size(headers: Fields) -> None:
+    if sum(len(name) + len(value) + _FIELD_OVERHEAD_BYTES for name, value in headers) > HEADERS_LIMIT_BYTES:
+        raise TooLarge(f"the fields of a message are above {HEADERS_LIMIT_BYTES} bytes")
+
+
+def check_request(headers: Fields) -> None:
+    """What RFC 9114, 4.3.1 asks of a request, and aioquic does not look at."""
+    found = dict(headers)
+    if b":protocol" in found:
+        raise MessageError("no protocol is offered that CONNECT could name")
+    if found[b":method"] == b"CONNECT":
+        if b":scheme" in found or b":path" in found:
+            raise MessageError("a CONNECT has no scheme and no path")
+    elif not found.get(b":scheme") or not found.get(b":path"):
+        raise MessageError("a request needs a scheme and a path")
+    if found.get(b"host", found[b":authority"]) != found[b":authority"]:
+        raise MessageError("the request names two hosts")
 
 
 def request_headers(block: bytes) -> Headers | None:
@@ -105,13 +142,19 @@ def _digits(value: bytes) -> str:
 
 def _decoded(block: bytes, validate: Callable[..., Any]) -> tuple[tuple[str, str], ...]:
     _, found = pylsqpack.Decoder(0, 0).feed_header(0, block)
+    check_size(found)
     validate(found)
     return tuple(text(found))
 
 
 @lru_cache(_KNOWN)
 def _request(block: bytes) -> tuple[tuple[str, str], ...]:
-    return _decoded(block, validate_request_headers)
+    return _decoded(block, _validate_request)
+
+
+def _validate_request(headers: Fields) -> None:
+    validate_request_headers(headers)
+    check_request(headers)
 
 
 @lru_cache(_KNOWN)

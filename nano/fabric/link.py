@@ -5,7 +5,7 @@ in `ends.py`. No thread and no task: datagrams, timers and calls drive it, in th
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import structlog
@@ -16,8 +16,10 @@ from cryptography import x509
 from nano.fabric import datagrams
 from nano.fabric.busy import Busy, BusyPeer
 from nano.fabric.exchanges import Exchanges, resolve
+from nano.fabric.identity import fingerprint_of, key_in
 from nano.fabric.liveness import Liveness, Move, Pace, Patience
 from nano.fabric.quic import Connection, is_trust_error
+from nano.fabric.sparing import Sparing
 from nano.fabric.stream import Headers, Stream
 from nano.fabric.udp import Address, Datagram
 from nano.model.errors import Corrupt, Internal, NanoError, Unreachable, Untrusted
@@ -39,8 +41,10 @@ _CATCH_UP_S = 0.05
 """How long to wait for what still stands in the socket before a peer is judged."""
 
 _log = structlog.get_logger("nano.fabric")
+_sparing = Sparing()
 
-Verify = Callable[[x509.Certificate | None], Peer]
+Verify = Callable[[Sequence[x509.Certificate]], Peer]
+"""Who showed these certificates, its own first; raises `Untrusted`."""
 
 
 class Owner(Protocol):
@@ -108,6 +112,9 @@ class Link:
         """Streams that had more to say than that packet could take."""
         self._pings: dict[int, asyncio.Future[None]] = {}
         self._peer: Peer | None = None
+        self._refused = False
+        self.fingerprint = ""
+        """What the peer's key is known by; empty before the link is up."""
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self.announced = False
         """Whether the owner told others of this link; it is the owner's own mark."""
@@ -254,7 +261,9 @@ class Link:
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, the loop must not go on with half a link
-            _log.error("link.defect", peer=str(self._peer), exc_info=error)
+            left_out = _sparing.left_out("defect", self._loop.time())
+            if left_out is not None:
+                _log.error("link.defect", peer=str(self._peer), left_out=left_out, exc_info=error)
             self._end(Internal("the link was ended by a defect of ours: see this service's log"))
 
     def _receive(self, data: bytes, address: Address) -> None:
@@ -273,6 +282,10 @@ class Link:
         ended = self._quic.ended
         if ended is not None:
             self.graceful = _is_graceful(ended)
+            if self._peer is None and not self._quic.is_client and not self._refused:
+                self._tell_of_stranger(
+                    f"the handshake failed: {ended.reason_phrase or hex(ended.error_code)}"
+                )
             self._end(_reason(ended))
         else:
             self.exchanges.wake()
@@ -311,14 +324,22 @@ class Link:
                 self._owner.address_retired(self, event.connection_id)
 
     def _trust(self) -> None:
+        shown = self._quic.peer_certificates
         try:
-            self._peer = self._verify(self._quic.peer_certificate)
+            self._peer = self._verify(shown)
+            self.fingerprint = fingerprint_of(key_in(shown[0]))
         except Untrusted as error:
-            _log.warning("link.refused", reason=str(error), address=self.address)
+            self._refused = True
+            self._tell_of_stranger(str(error))
             self._quic.close_untrusted(str(error)[:200])
         else:
             self._tell_busy()
             self._owner.link_up(self)
+
+    def _tell_of_stranger(self, reason: str) -> None:
+        left_out = _sparing.left_out("refused", self._loop.time())
+        if left_out is not None:
+            _log.warning("link.refused", reason=reason[:200], address=self.address, left_out=left_out)
 
     def _datagram(self, data: bytes) -> None:
         match data[:1]:

@@ -1,6 +1,7 @@
 """The links that this process dials: one for each peer and purpose, made when somebody needs it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
@@ -34,6 +35,8 @@ DIAL_TURN_S = 0.25
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
+_CALM_S = 1.0
+"""A link that held this long was not turned away: it is dialled again at once."""
 
 
 class Purpose(Enum):
@@ -95,16 +98,19 @@ class Links:
 
         When nobody has answered at the last one, the network is asked once: it may only have been slow.
         """
+        loop = asyncio.get_running_loop()
         pause_s = _FIRST_PAUSE_S
         while not self._closed and peer not in self.gone and self._directory.look(peer) is not None:
-            try:
+            began = loop.time()
+            with contextlib.suppress(NanoError):
                 link = await self.get(peer, Purpose.CALLS)
-            except NanoError:
+                began = loop.time()
+                await link.wait_closed()
+            if loop.time() - began > _CALM_S:
+                pause_s = _FIRST_PAUSE_S
+            else:  # nobody there, or one who turns us away: we see that only after the link was up
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            else:
-                pause_s = _FIRST_PAUSE_S
-                await link.wait_closed()
         if not self._closed and peer not in self.gone:
             self._directory.ask(peer.role)
 

@@ -11,6 +11,9 @@ What is different from the stock connection, and why:
 * **Only streams that need service are looked at.** Stock code walks all streams for each packet.
 * **The server asks for the client's certificate.** Stock servers ignore `verify_mode`.
 * **Acknowledgements ride on data**, or wait a few milliseconds; a lone ping is answered at once.
+* **A window counts what lies here out of order**, and a stream that was skipped costs nothing until it
+  speaks. Stock code holds a window of zeros for one byte at its end, and makes thousands of streams for one.
+* **More is refused** of what RFC 9000 forbids (docs/conformance.md), and keys change before they are worn.
 * **Datagrams** that cannot be sent are refused (stock: an oversize one blocks the queue for ever), and the
   queue is bounded: the oldest goes first, since only the newest sample is of use.
 """
@@ -27,12 +30,21 @@ from aioquic.quic.connection import (
     MAX_STREAM_DATA_FRAME_CAPACITY,
     NetworkAddress,
     QuicConnection,
+    QuicConnectionError,
     QuicConnectionState,
+    stream_is_client_initiated,
     stream_is_unidirectional,
 )
-from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived
-from aioquic.quic.packet import QuicFrameType, QuicHeader, pull_quic_header
+from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, StreamDataReceived
+from aioquic.quic.packet import (
+    STATELESS_RESET_TOKEN_SIZE,
+    QuicErrorCode,
+    QuicFrameType,
+    QuicHeader,
+    pull_quic_header,
+)
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
+from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketPacer
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
@@ -50,6 +62,9 @@ DATAGRAM_QUEUE = 256
 _DATAGRAM_OVERHEAD = 30
 """Short header (1), connection id (8), packet number (2), frame type (1), length (2), AEAD tag (16)."""
 
+_SMALLEST_DATAGRAM = 1200
+"""What every path carries (RFC 9000, 14)."""
+
 _CONNECTION_ID_BYTES = 8
 """Length of our own ids: aioquic's default."""
 
@@ -66,6 +81,9 @@ aioquic.quic.connection.END_STATES = frozenset(list(aioquic.quic.connection.END_
 
 _PACING_STEP_S = 0.002
 """What may be sent in one burst, as time at the paced rate: epoll's timers have steps of 1 ms."""
+
+REKEY_PACKETS = 2**22
+"""Packets sealed with one key. RFC 9001, 6.6 allows AES-GCM 2^23; the twin of the key is then changed too."""
 
 _ROUNDING_S = 1e-6
 """More than the error of a sum of times, less than any of them matters."""
@@ -131,6 +149,11 @@ class Connection(QuicConnection):
         self._queued: set[int] = set()
         self._held: dict[int, int] = {}
         self._held_total = 0
+        self._disordered = 0
+        """Bytes of all streams that have come, or were skipped, behind something that has not."""
+        self._skipped: set[int] = set()
+        """Streams that the peer opened by opening a later one, and has said nothing on."""
+        self._rekey_at = REKEY_PACKETS
         self._windows = windows
         self._local_max_data.value = self._local_max_data.sent = windows.connection_bytes
         self._local_max_stream_data_bidi_local = windows.stream_bytes
@@ -166,6 +189,12 @@ class Connection(QuicConnection):
     def peer_certificate(self) -> x509.Certificate | None:
         """What the peer showed. The handshake proves that it has the key; nothing else is checked."""
         return self.tls._peer_certificate
+
+    @property
+    def peer_certificates(self) -> list[x509.Certificate]:
+        """The peer's certificate, and what it showed behind it; empty when it showed none."""
+        own = self.tls._peer_certificate
+        return [] if own is None else [own, *self.tls._peer_certificate_chain]
 
     @property
     def free_streams(self) -> int:
@@ -211,6 +240,11 @@ class Connection(QuicConnection):
         """What has arrived and was not consumed yet, over all streams."""
         return self._held_total
 
+    @property
+    def disordered_bytes(self) -> int:
+        """What lies in buffers until something before it comes, gaps included."""
+        return self._disordered
+
     def hold(self, stream_id: int, size_bytes: int) -> None:
         """The application was given `size_bytes` which it has not consumed: they count against the window."""
         self._held[stream_id] = self._held.get(stream_id, 0) + size_bytes
@@ -250,7 +284,8 @@ class Connection(QuicConnection):
         return self._target(stream) - stream.max_stream_data_local >= self._windows.stream_bytes // 4
 
     def _connection_target(self) -> int:
-        return self._local_max_data.used - self._held_total + self._windows.connection_bytes
+        consumed = self._local_max_data.used - self._held_total - self._disordered
+        return consumed + self._windows.connection_bytes
 
     def _connection_room_due(self) -> bool:
         return self._connection_target() - self._local_max_data.value >= self._windows.connection_bytes // 4
@@ -295,14 +330,29 @@ class Connection(QuicConnection):
     def _get_or_create_stream(self, frame_type: int, stream_id: int) -> QuicStream:
         known = self._streams.get(stream_id)
         if known is None:
-            opened = self._stream_limit(stream_id).used
-            known = super()._get_or_create_stream(frame_type, stream_id)
-            self._queued.update(range(opened * 4 + stream_id % 4, stream_id + 4, 4))
+            known = self._open(frame_type, stream_id)
         else:
             self._queue(known)
             if self._room_due(known):  # what HTTP/3 itself consumes is on no one's account
                 self._streams.due.add(stream_id)
         return known
+
+    def _open(self, frame_type: int, stream_id: int) -> QuicStream:
+        """A stream that the peer opens. Those before it count as opened, too (RFC 9000, 2.1)."""
+        limit = self._stream_limit(stream_id)
+        opened, number = limit.used, stream_id // 4
+        is_theirs = stream_is_client_initiated(stream_id) != self._is_client
+        if is_theirs and number < limit.value and (number > opened or stream_id in self._skipped):
+            limit.used = number  # the stock function then makes this one only
+        try:
+            stream = super()._get_or_create_stream(frame_type, stream_id)
+        finally:
+            limit.used = max(opened, limit.used)
+        if number > opened:
+            self._skipped.update(range(opened * 4 + stream_id % 4, stream_id, 4))
+        self._skipped.discard(stream_id)
+        self._queued.add(stream_id)
+        return stream
 
     def _get_or_create_stream_for_send(self, stream_id: int) -> QuicStream:
         is_new = stream_id not in self._streams
@@ -364,11 +414,70 @@ class Connection(QuicConnection):
         space = self._spaces[_ONE_RTT]
         if space.ack_at is not None and space.ack_at > now and self._acknowledge_now():
             space.ack_at = now
+        if self._packet_number >= self._rekey_at:
+            self._rekey_at = self._packet_number + REKEY_PACKETS
+            self.request_key_update()
         try:
             super()._write_application(builder, network_path, now)
         finally:
             self._streams_queue = [stream for stream in self._streams_queue if _wants_service(stream)]
             self._queued = {cast("int", stream.stream_id) for stream in self._streams_queue}
+
+    def _handle_stream_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        used, told = self._local_max_data.used, len(self._events)
+        super()._handle_stream_frame(context, frame_type, buf)
+        self._disordered += self._local_max_data.used - used
+        if len(self._events) > told:
+            self._disordered -= len(cast("StreamDataReceived", self._events[-1]).data)
+
+    def _handle_reset_stream_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        """What was buffered of a stream that is reset is of no use: drop it now, and not with the stream."""
+        stream = self._streams.get(_peek(buf))
+        told = len(self._events)
+        super()._handle_reset_stream_frame(context, frame_type, buf)
+        if stream is not None and len(self._events) > told:
+            receiver = stream.receiver
+            buffered = len(receiver._buffer)
+            self._disordered -= buffered
+            receiver._buffer_start += buffered
+            receiver._buffer.clear()
+            receiver._ranges = RangeSet()
+
+    def _handle_ack_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        """Refuse one of what was never sent (RFC 9000, 13.1): it would make all that is sent seem lost."""
+        if _peek(buf) >= self._packet_number:
+            raise _violation(frame_type, "a packet is acknowledged that was never sent")
+        super()._handle_ack_frame(context, frame_type, buf)
+
+    def _handle_new_connection_id_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        """RFC 9000, 19.15, where stock code has another error, no notice, or takes its own last id away."""
+        start = buf.tell()
+        number, retired = buf.pull_uint_var(), buf.pull_uint_var()
+        buf.seek(start)
+        if retired > number:
+            raise _violation(
+                frame_type, "an id is retired by its own frame", QuicErrorCode.FRAME_ENCODING_ERROR
+            )
+        if not self._peer_cid.cid:
+            raise _violation(frame_type, "a peer that uses no connection ids gives one")
+        known = number in self._peer_cid_sequence_numbers
+        if known and retired > (self._peer_cid.sequence_number or 0):
+            left = [each for each in self._peer_cid_available if (each.sequence_number or 0) >= retired]
+            if not left:
+                raise _violation(frame_type, "the last connection id is retired")
+        late = number < self._peer_retire_prior_to
+        super()._handle_new_connection_id_frame(context, frame_type, buf)
+        if late:
+            self._retire_connection_ids.append(number)
+
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        """Each may come once (RFC 9000, 7.4), and a token has 16 bytes (18.2)."""
+        if (flaw := _parameter_flaw(data)) is not None:
+            raise _violation(QuicFrameType.CRYPTO, flaw, QuicErrorCode.TRANSPORT_PARAMETER_ERROR)
+        super()._parse_transport_parameters(data, from_session_ticket)
+
+    def _stream_is_discarded(self, stream_id: int) -> bool:
+        return stream_id not in self._skipped and super()._stream_is_discarded(stream_id)
 
     def _acknowledge_now(self) -> bool:
         return (
@@ -394,7 +503,10 @@ class Connection(QuicConnection):
         """Receive one datagram. Whether it held a packet that the peer really made: a sign of life."""
         idle_at = self._close_at
         waiting = len(self._events)
-        self.receive_datagram(data, address, now)
+        try:
+            self.receive_datagram(data, address, now)
+        except x509.InvalidVersion as error:  # of a certificate; aioquic expects ValueErrors alone
+            self.close_untrusted(str(error))
         self._unacknowledged += 1
         space = self._spaces.get(_ONE_RTT)
         if space is not None and space.ack_at is not None and not self._will_be_answered(waiting):
@@ -450,6 +562,24 @@ class Connection(QuicConnection):
         if not self._is_client:
             self.tls._request_client_certificate = True
 
+    def close(
+        self,
+        error_code: int = QuicErrorCode.NO_ERROR,
+        frame_type: int | None = None,
+        reason_phrase: str = "",
+    ) -> None:
+        """End the connection. Without a frame's type the code is one of HTTP/3, from 0x100 on.
+
+        Stock code gives no type for a frame whose type cannot be read, and so would name an error of HTTP/3.
+        It also says good-bye beyond what may be sent to an address that nobody has proven (RFC 9000, 8.1).
+        """
+        if frame_type is None and error_code in _TRANSPORT_ERRORS:
+            frame_type = QuicFrameType.PADDING
+        super().close(error_code, frame_type, reason_phrase)
+        if self.has_path and self._close_pending and not self._network_paths[0].can_send(_SMALLEST_DATAGRAM):
+            self._close_pending = False
+            self._set_state(QuicConnectionState.CLOSING)
+
     def settle(self) -> None:
         """Let go of what only the handshake needed, once it is over and its events were looked at."""
         if self._handshake_confirmed and not self._is_settled:
@@ -482,7 +612,12 @@ class Connection(QuicConnection):
         return True
 
 
+_RESET_TOKEN = 0x02
+"""The transport parameter's number (RFC 9000, 18.2)."""
+
 _CRYPTO_ERROR = 0x100
+_TRANSPORT_ERRORS = range(QuicErrorCode.INTERNAL_ERROR, 0x20)
+"""Codes of RFC 9000, 20.1; those of HTTP/3 begin at 0x33."""
 
 
 def is_trust_error(error_code: int) -> bool:
@@ -496,6 +631,38 @@ def header_of(data: bytes) -> QuicHeader | None:
         return pull_quic_header(Buffer(data=data), host_cid_length=_CONNECTION_ID_BYTES)
     except ValueError:
         return None
+
+
+def _peek(buf: Buffer) -> int:
+    """The number that stands next in a frame, left where it is."""
+    start = buf.tell()
+    number = buf.pull_uint_var()
+    buf.seek(start)
+    return number
+
+
+def _violation(
+    frame_type: int, reason: str, error_code: int = QuicErrorCode.PROTOCOL_VIOLATION
+) -> QuicConnectionError:
+    return QuicConnectionError(error_code=error_code, frame_type=frame_type, reason_phrase=reason)
+
+
+def _parameter_flaw(data: bytes) -> str | None:
+    """What is wrong with transport parameters. What cannot be read is found by whoever reads it all."""
+    buf = Buffer(data=data)
+    seen: set[int] = set()
+    try:
+        while not buf.eof():
+            number, size = buf.pull_uint_var(), buf.pull_uint_var()
+            if number in seen:
+                return f"the transport parameter {number:#x} comes twice"
+            if number == _RESET_TOKEN and size != STATELESS_RESET_TOKEN_SIZE:
+                return f"a stateless reset token has {size} bytes"
+            seen.add(number)
+            buf.seek(buf.tell() + size)
+    except ValueError:
+        return None
+    return None
 
 
 def _handlers(builder: QuicPacketBuilder) -> list[tuple[Callable[..., None], Sequence[Any]]]:

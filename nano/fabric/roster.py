@@ -150,7 +150,7 @@ class Roster:
         if not self.is_ours(said):
             self.foreign += 1
             return []
-        if said.peer == self._own:
+        if said.peer == self._own or said.role is Role.APPLICANT:  # who asks to be let in is nobody to call
             return []
         address = (host, said.port)
         if said.kind is Kind.LEAVING:

@@ -58,9 +58,13 @@ class CallServer:
         for name, method in found.items():
             self._methods[name] = _guarded(name, method, roles.get(name, frozenset()))
 
-    def accept(self, stream: Stream, headers: Headers) -> None:
-        """Start to answer one request; its job ends with the stream released, whatever happens."""
-        job = self._jobs.create_task(self._answer(stream, headers), name=dict(headers).get(":path", "call"))
+    def accept(self, stream: Stream, headers: Headers, refusal: NanoError | None = None) -> None:
+        """Start to answer one request; its job ends with the stream released, whatever happens.
+
+        With a `refusal` that is the answer, whatever was asked.
+        """
+        answer = self._answer(stream, headers, refusal)
+        job = self._jobs.create_task(answer, name=dict(headers).get(":path", "call"))
         stream.job = job
         self._open += 1
         job.add_done_callback(lambda _: self._done(stream))
@@ -77,8 +81,8 @@ class CallServer:
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle
 
-    async def _answer(self, stream: Stream, headers: Headers) -> None:
-        error = _flaw(headers)
+    async def _answer(self, stream: Stream, headers: Headers, refusal: NanoError | None) -> None:
+        error = refusal or _flaw(headers)
         if error is None and self._open > CALL_LIMIT:
             error = Exhausted(
                 f"{CALL_LIMIT} calls are open here: try again later", retry_after_s=_RETRY_AFTER_S
@@ -139,7 +143,8 @@ async def _run(name: str, method: Method, roles: frozenset[Role], call: Call[Any
     if peer.role not in roles:
         raise Forbidden(f"{peer} may not call {name}", subject=str(peer))
     task = "" if call.metadata is None else str(call.metadata.get(TASK_HEADER, ""))[:TASK_LIMIT]
-    with answering(Caller(peer, call.deadline, task)):
+    link = cast("Stream", call._stream).exchanges
+    with answering(Caller(peer, call.deadline, task, link.fingerprint, link.host)):
         await method.func(call)
 
 

@@ -8,7 +8,9 @@ from nano.contracts.nano import v1
 from nano.usage_rows import ROW_BYTES, pack, read, unpack
 
 NUMBERS = st.integers(0, 2**64 - 1)
-ROWS = st.lists(st.tuples(st.floats(width=32, allow_nan=False), *([NUMBERS] * 8)), max_size=12)
+ROWS = st.lists(
+    st.tuples(st.floats(width=32, allow_nan=False, allow_infinity=False), *([NUMBERS] * 8)), max_size=12
+)
 
 
 @given(ROWS)
@@ -54,3 +56,9 @@ def test_what_is_not_well_formed_is_refused(data: bytes) -> None:
 def test_half_a_row_is_none() -> None:
     with pytest.raises(ValueError, match="no rows"):
         unpack(bytes(ROW_BYTES - 1))
+
+
+@pytest.mark.parametrize("share", [float("nan"), float("inf"), float("-inf")])
+def test_a_share_that_is_no_number_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="no number"):
+        unpack(pack([(share, *range(8))]))

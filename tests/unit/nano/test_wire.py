@@ -158,6 +158,20 @@ def test_what_a_decoder_lets_through_is_refused_by_its_field(
     assert refused.value.field == field
 
 
+@pytest.mark.parametrize("wire_type", [3, 4, 6, 7])
+@pytest.mark.parametrize(
+    ("contract", "number", "field"),
+    [(v1.Usages, 1, "at_ms"), (v1.Usages, 2, "subjects[0]"), (v1.Pool, 1, "name"), (v1.Pool, 2, "enabled")],
+)
+def test_a_field_of_a_kind_that_proto_has_no_more_is_refused(
+    contract: type[betterproto2.Message], number: int, field: str, wire_type: int
+) -> None:
+    """Groups and reserved kinds: the decoder sets the field to None."""
+    with pytest.raises(Invalid) as refused:
+        wire.decode(contract, bytes([number << 3 | wire_type, 7]))
+    assert refused.value.field == field
+
+
 @given(st.binary(max_size=300))
 @settings(max_examples=500)
 def test_garbage_is_an_error_that_says_so_and_nothing_else(garbage: bytes) -> None:

@@ -11,7 +11,8 @@ from aioquic.quic.events import StreamDataReceived
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nano.fabric.h3 import HEADERS_LIMIT_BYTES, Http3, Piece, _piece
+from nano.fabric.h3 import Http3, Malformed, Piece, _piece
+from nano.fabric.header_blocks import HEADERS_LIMIT_BYTES
 from tests.support.quic_pairs import Pair
 
 REQUEST = [
@@ -82,6 +83,28 @@ def test_a_header_block_that_would_fill_memory_ends_the_connection(folder: Path)
     web.run()
     assert web.pair.server.ended is not None
     assert web.pair.server.ended.error_code == ErrorCode.H3_EXCESSIVE_LOAD
+
+
+def test_a_malformed_request_ends_its_stream_only(folder: Path) -> None:
+    web = _Web(folder)
+    stream_id = web.pair.client.get_next_available_stream_id()
+    web.client.send_headers(stream_id, REQUEST[:3], end_stream=True)
+    with pytest.raises(Malformed, match="path") as found:
+        web.run()
+    assert (found.value.code, found.value.ended) == (ErrorCode.H3_MESSAGE_ERROR, True)
+    assert web.pair.server.ended is None
+
+
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_goaway_is_read_in_whatever_pieces_it_comes(folder: Path, cut: int) -> None:
+    web = _Web(folder)
+    frames = encode_frame(0x2F, b"grease") + encode_frame(FrameType.GOAWAY, b"\x00")
+    web.pair.server.send_stream_data(3, frames[:cut])
+    web.run()
+    web.pair.server.send_stream_data(3, frames[cut:])
+    web.run()
+    assert web.client.peer_leaves
+    assert web.pair.client.ended is None
 
 
 def test_a_forgotten_stream_leaves_nothing_behind(folder: Path) -> None:
@@ -157,7 +180,7 @@ def test_what_is_read_whole_is_what_aioquic_reads(
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     parts = [data[start:stop] for start, stop in itertools.pairwise(places)] or [b""]
     told: tuple[list[Piece], list[Piece]] = ([], [])
-    codes = []
+    codes: list[int | None] = []
     for found, read in zip(told, (Http3.read, _read_by_aioquic), strict=True):
         web = _Web(folder)
         stream_id = web.pair.client.get_next_available_stream_id()
@@ -166,11 +189,16 @@ def test_what_is_read_whole_is_what_aioquic_reads(
             web.pair.run()
             for event in web.pair.events[web.pair.server]:
                 if isinstance(event, StreamDataReceived):
-                    found.extend(read(web.server, event))
+                    try:
+                        found.extend(read(web.server, event))
+                    except Malformed as flaw:
+                        codes.append(flaw.code)
+                        web.server.forget(stream_id)
             web.pair.events[web.pair.server].clear()
         codes.append(None if web.pair.server.ended is None else web.pair.server.ended.error_code)
     assert _joined(told[0]) == _joined(told[1])
-    assert codes[0] == codes[1]
+    half = len(codes) // 2
+    assert codes[:half] == codes[half:]
 
 
 def _read_by_aioquic(http: Http3, event: StreamDataReceived) -> list[Piece]:
