@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 PING_COST_S = 0.0005
-"""What one ping costs this process, answer included: 0.3 to 0.5 ms of a core (docs/fabric.md)."""
+"""What one ping is taken to cost this process, answer included: twice what it does on a quiet machine."""
 
 PING_SHARE = 0.05
 """The most of a core that all pings together may take: a hundred links a second."""

@@ -181,8 +181,9 @@ class Connection(QuicConnection):
     @property
     def has_heard(self) -> bool:
         """Whether any packet came that was sealed as it should be: until then it may all have been noise."""
-        refused = self._close_event is not None  # it was sealed, and we did not like what it said
-        return refused or any(space.largest_received_packet >= 0 for space in self._spaces.values())
+        if self._handshake_complete or self._close_event is not None:
+            return True  # in the latter case it was sealed, and we did not like what it said
+        return any(space.largest_received_packet >= 0 for space in self._spaces.values())
 
     @property
     def peer_certificate(self) -> x509.Certificate | None:
