@@ -11,10 +11,8 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_version_negotiation
 from cryptography import x509
 
-from nano.fabric import busy
 from nano.fabric.credentials import Credentials
 from nano.fabric.half_open import HANDSHAKE_S, Entry, HalfOpen
-from nano.fabric.heart import Heart
 from nano.fabric.identity import Usage
 from nano.fabric.link import Link
 from nano.fabric.liveness import Pace, Patience
@@ -45,8 +43,6 @@ class Route:
     patience: Patience = field(default_factory=Patience)
     pace: Pace = field(default_factory=Pace)
     """Shared by all links that are asked by this process."""
-    heart: Heart | None = None
-    """Speaks to peers while this process is busy."""
 
     def datagram_bytes_to(self, address: Address) -> int:
         """UDP payload for packets to `address`. Nothing probes the path, so it is what is configured."""
@@ -85,14 +81,9 @@ class _End:
         self._endpoint: Endpoint
 
     def link_up(self, link: Link) -> None:
-        if self._route.heart is not None:
-            say = self._endpoint.say
-            self._route.heart.add(link, lambda: say(link.busy.sign(), link.address))
         self._handlers.up(link)
 
     def link_down(self, link: Link, error: NanoError) -> None:
-        if self._route.heart is not None:
-            self._route.heart.remove(link)
         self._handlers.down(link, error)
 
     def is_behind(self) -> bool:
@@ -106,9 +97,6 @@ class _End:
 
     def datagram(self, link: Link, data: bytes) -> None:
         self._handlers.datagram(link, data)
-
-    def sign_known(self, link: Link, sign_id: bytes) -> None:
-        """Only a listener has to tell links apart."""
 
     def address_issued(self, link: Link, connection_id: bytes) -> None:
         """Only a listener has to tell links apart."""
@@ -190,10 +178,7 @@ class Dialled(_End):
         return self.link
 
     def receive(self, data: bytes, address: Address) -> None:
-        if data.startswith(busy.FIRST_BYTE):
-            self.link.take_sign(data)
-        else:
-            self.link.receive(data, address)
+        self.link.receive(data, address)
 
     def drained(self) -> None:
         self.link.drained()
@@ -233,7 +218,6 @@ class Listener(_End):
         self._windows = windows
         self._by_id: dict[bytes, Link] = {}
         self._ids: dict[Link, set[bytes]] = {}
-        self._by_sign: dict[bytes, Link] = {}
         self._touched: dict[Link, None] = {}
         self._loop = asyncio.get_running_loop()
         self._half_open = HalfOpen[Link]()
@@ -254,9 +238,6 @@ class Listener(_End):
         self._endpoint.close()
 
     def receive(self, data: bytes, address: Address) -> None:
-        if data.startswith(busy.FIRST_BYTE):
-            self._take_sign(data)
-            return
         link = self._find(data, address)
         if link is None:
             return
@@ -266,15 +247,6 @@ class Listener(_End):
         else:
             self._half_open.wasted(self._loop.time())
             link.drop(Unreachable("the first packet was none"))
-
-    def _take_sign(self, sign: bytes) -> None:
-        link = self._by_sign.get(busy.id_of(sign))
-        if link is not None:
-            link.take_sign(sign)
-            self._touched[link] = None
-
-    def sign_known(self, link: Link, sign_id: bytes) -> None:
-        self._by_sign[sign_id] = link
 
     def drained(self) -> None:
         touched, self._touched = self._touched, {}
@@ -301,8 +273,6 @@ class Listener(_End):
     def link_down(self, link: Link, error: NanoError) -> None:
         for connection_id in self._ids.pop(link, set()):
             self._by_id.pop(connection_id, None)
-        if link.busy_peer is not None and self._by_sign.get(link.busy_peer.id) is link:
-            del self._by_sign[link.busy_peer.id]
         self._half_open.done(link)
         super().link_down(link, error)
 

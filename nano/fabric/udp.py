@@ -104,10 +104,6 @@ class Endpoint:
                 self._backlog.extend(pending)
                 self._loop.add_writer(self._sock.fileno(), self._resume)
 
-    def say(self, data: bytes, address: Address) -> None:
-        """Send one datagram, now or never, from whatever thread; `OSError` when it does not go."""
-        self._sock.sendto(data, address)
-
     def has_unread(self) -> bool:
         """Whether something has come that was not handed over yet."""
         if self.closed:

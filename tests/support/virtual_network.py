@@ -94,9 +94,6 @@ class _Endpoint:
             if not self.closed:
                 self._network.carry(bytes(data), self.address, to)
 
-    def say(self, data: bytes, address: Address) -> None:
-        """From the heart's thread, which lives in real time and has no place here."""
-
     def has_unread(self) -> bool:
         return False
 
