@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,17 +12,14 @@ from nano.fabric.credentials import Credentials
 from nano.fabric.identity import Usage, dns_name
 from nano.fabric.link import Link
 from nano.fabric.liveness import Patience
-from nano.fabric.quic import MIB, Connection, Windows, header_of
+from nano.fabric.quic import MIB, Connection, Windows, for_one_link, header_of, short_id_of
 from nano.fabric.stream import Headers, Stream
-from nano.fabric.udp import Address, Endpoint, bind
+from nano.fabric.udp import Address, Endpoint, Train, bind
 from nano.model.errors import NanoError, Unreachable
 from nano.model.peers import Peer
 
 CALL_WINDOWS = Windows()
-BULK_WINDOWS = Windows(stream_bytes=4 * MIB, connection_bytes=16 * MIB)
-
-LOOPBACK_DATAGRAM_BYTES = 16_000
-"""What one packet may hold inside a host. aioquic's 14-bit length field ends at 16 383."""
+BULK_WINDOWS = Windows(stream_bytes=6 * MIB, connection_bytes=16 * MIB)
 
 _INITIAL_BYTES = 1200
 """A first datagram is at least this long (RFC 9000, 14.1); shorter ones are not worth a state."""
@@ -34,15 +30,9 @@ class Route:
     """What is known of the network between peers, and how patient we are with it."""
 
     datagram_bytes: int = 1200
-    patience: Patience = field(default_factory=Patience)
+    """UDP payload that packets to anybody begin with; what a path carries beyond it is found out."""
 
-    def datagram_bytes_to(self, address: Address) -> int:
-        """UDP payload for packets to `address`. Nothing probes the path, so it is what is configured."""
-        try:
-            is_local = ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
-        except ValueError:
-            is_local = False
-        return LOOPBACK_DATAGRAM_BYTES if is_local else self.datagram_bytes
+    patience: Patience = field(default_factory=Patience)
 
 
 class Handlers:
@@ -110,7 +100,7 @@ class Dialled(_End):
         self._up: asyncio.Future[None] = self._loop.create_future()
         configuration = credentials.configuration(
             dials=dns_name(credentials.identity.zone, expected),
-            datagram_bytes=route.datagram_bytes_to(address),
+            datagram_bytes=route.datagram_bytes,
             idle_timeout_s=route.patience.lost_s,
         )
         self._connection = Connection(configuration, windows)
@@ -140,8 +130,8 @@ class Dialled(_End):
                 self.link.close(Unreachable("the attempt to connect was given up"))
         return self.link
 
-    def receive(self, data: bytes, address: Address) -> None:
-        self.link.receive(data, address)
+    def receive(self, train: Train) -> None:
+        self.link.receive(train)
 
     def drained(self) -> None:
         self.link.drained()
@@ -197,11 +187,22 @@ class Listener(_End):
             link.close()
         self._endpoint.close()
 
-    def receive(self, data: bytes, address: Address) -> None:
-        link = self._find(data, address)
-        if link is not None:
-            link.receive(data, address)
-            self._touched[link] = None
+    def receive(self, train: Train) -> None:
+        """Take in what one sender sent: nearly always it is for one link."""
+        data, size, address = train
+        link = self._by_id.get(short_id_of(data))
+        if link is not None and for_one_link(data, size):
+            self._receive(link, train)
+            return
+        for at in range(0, len(data), size):
+            datagram = data[at : at + size]
+            link = self._find(datagram, address)
+            if link is not None:
+                self._receive(link, Train(datagram, len(datagram), address))
+
+    def _receive(self, link: Link, train: Train) -> None:
+        link.receive(train)
+        self._touched[link] = None
 
     def drained(self) -> None:
         touched, self._touched = self._touched, {}
@@ -233,7 +234,7 @@ class Listener(_End):
             return None
         configuration = self.credentials.configuration(
             dials=None,
-            datagram_bytes=self._route.datagram_bytes_to(address),
+            datagram_bytes=self._route.datagram_bytes,
             idle_timeout_s=self._route.patience.lost_s,
         )
         if header.version not in configuration.supported_versions:
