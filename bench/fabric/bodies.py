@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import ssl
 import subprocess
 import time
@@ -38,6 +37,7 @@ from tests.support.echo import ROLES, BytesCodec, EchoHandler, EchoStub
 
 PIECE = bytes(256 * 1024)
 EVERYONE = frozenset(Role)
+_URGENCY = 5
 BULK_ROLES = {("GET", "/"): EVERYONE, ("PUT", "/"): EVERYONE, ("HEAD", "/"): EVERYONE}
 
 
@@ -60,21 +60,26 @@ async def pieces(size: int) -> AsyncIterator[bytes]:
         yield PIECE[: min(len(PIECE), size - start)]
 
 
-def settle(namespace: str | None, core: int) -> None:
-    """Each side on a core of its own: what is compared is what one core carries.
-
-    Not at the ends of a far path, whose relay needs one as well.
-    """
+def settle(network: Network, namespace: str | None, core: int) -> None:
+    """Take this side's place on the network and on the machine."""
     enter(namespace)
-    if namespace is None or "far" not in {name for _, name in socket.if_nameindex()}:
+    if network.is_far:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_URGENCY))
+    else:
         os.sched_setaffinity(0, {core % (os.cpu_count() or 1)})
+
+
+def started(network: Network, namespace: str | None, core: int, *command: str) -> tuple[str, ...]:
+    """`command`, to run in the same way."""
+    place = ("chrt", "--fifo", str(_URGENCY)) if network.is_far else ("taskset", "--cpu-list", str(core))
+    return within(namespace, *place, *command)
 
 
 # the fabric
 
 
 async def serve_fabric(pipe: Pipe, identity: Identity, network: Network) -> None:
-    settle(network.server, 0)
+    settle(network, network.server, 0)
     config = FabricConfig(host=network.host, multicast=False, drain_s=0.1)
     async with Fabric.join(config, identity, codec=BytesCodec()) as fabric:
         fabric.serve([EchoHandler()], ROLES)
@@ -84,7 +89,7 @@ async def serve_fabric(pipe: Pipe, identity: Identity, network: Network) -> None
 
 
 async def fetch_fabric(pipe: Pipe, identity: Identity, network: Network, port: int) -> None:
-    settle(network.client, 1)
+    settle(network, network.client, 1)
     config = FabricConfig(
         multicast=False, peers={"cell/c1": f"{network.host}:{port}"}, drain_s=0.1, host="0.0.0.0"
     )
@@ -142,7 +147,7 @@ def _stock(identity: Identity, *, is_client: bool, datagram_bytes: int | None) -
 
 
 async def serve_stock(pipe: Pipe, identity: Identity, network: Network, datagram_bytes: int | None) -> None:
-    settle(network.server, 0)
+    settle(network, network.server, 0)
     server = await serve(
         network.host,
         0,
@@ -158,7 +163,7 @@ async def serve_stock(pipe: Pipe, identity: Identity, network: Network, datagram
 async def fetch_stock(
     pipe: Pipe, identity: Identity, network: Network, port: int, datagram_bytes: int | None
 ) -> None:
-    settle(network.client, 1)
+    settle(network, network.client, 1)
     configuration = _stock(identity, is_client=True, datagram_bytes=datagram_bytes)
     async with connect(network.host, port, configuration=configuration, create_protocol=_Getter) as client:
         assert isinstance(client, _Getter)
@@ -194,7 +199,7 @@ class _PourStub(ServiceStub):
 
 
 async def serve_grpclib(pipe: Pipe, identity: Identity, network: Network) -> None:
-    settle(network.server, 0)
+    settle(network, network.server, 0)
     server = grpclib.server.Server([_Pour()], codec=BytesCodec())
     await server.start(network.host, 0, ssl=tls(identity, server=True))
     assert server._server is not None
@@ -204,7 +209,7 @@ async def serve_grpclib(pipe: Pipe, identity: Identity, network: Network) -> Non
 
 
 async def fetch_grpclib(pipe: Pipe, identity: Identity, network: Network, port: int) -> None:
-    settle(network.client, 1)
+    settle(network, network.client, 1)
     context = tls(identity, server=False)
     async with grpclib.client.Channel(network.host, port, ssl=context, codec=BytesCodec()) as channel:
         stub = _PourStub(channel)
@@ -240,7 +245,7 @@ def nginx(identity: Identity, network: Network, folder: Path, size: int) -> Iter
     )
     configuration = folder / "nginx.conf"
     configuration.write_text(text, encoding="ascii")
-    command = within(network.server, "nginx", "-c", str(configuration), "-p", str(folder))
+    command = started(network, network.server, 0, "nginx", "-c", str(configuration), "-p", str(folder))
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as master:
         try:
             yield _worker_of(master.pid, folder / "nginx.pid")
@@ -263,7 +268,7 @@ def curl(network: Network, limit_s: float = 60.0) -> tuple[int, float, float]:
     url = f"https://{network.host}:{NGINX_PORT}/blob"
     report = '{"bytes": %{size_download}, "s": %{time_total}}'
     options = ("--insecure", "--silent", "--http1.1", "--output", "/dev/null", "--write-out", report)
-    command = within(network.client, "curl", *options, "--max-time", str(limit_s), url)
+    command = started(network, network.client, 1, "curl", *options, "--max-time", str(limit_s), url)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         found = json.loads(process.stdout.read())
@@ -280,7 +285,7 @@ async def call_beside(pipe: Pipe, identity: Identity, network: Network, port: in
 
     With bytes a body comes over the same link as the calls, else none.
     """
-    settle(network.client, 1)
+    settle(network, network.client, 1)
     config = FabricConfig(
         multicast=False, peers={"cell/c1": f"{network.host}:{port}"}, drain_s=0.1, host="0.0.0.0"
     )

@@ -52,6 +52,10 @@ _GROWTH = 1.25
 _FLAT_ROUNDS = 3
 """The start is over when so many rounds in a row brought less than that growth."""
 
+_LIMITED_ROUND = 0.25
+"""What a round counts in which the sender had less to send: of a bulk transfer, whose source lags now and
+then."""
+
 _OVERFLOW = 0.12
 """Part of a round's packets whose loss can only be a queue that overflows; random loss stays below it."""
 
@@ -73,6 +77,14 @@ first."""
 _LUMP_LIMIT_S = 0.1
 """What is added at most, as time at the rate, for one whose acknowledgements are seen to come in larger
 lumps: a process that has to wait for its turn on the processor."""
+
+
+_SHORT_S = 0.002
+"""A path so short is inside one building: what a process's turns on the processor take is longer than its
+round trips, and the wait for a pacing timer longer than the queue that it would save."""
+
+_SHORT_WINDOW_BYTES = 1024 * 1024
+"""What may be under way there at least, unless a queue overflows: 8 ms at 1 Gbit/s."""
 
 
 class Phase(Enum):
@@ -111,7 +123,7 @@ class RateControl(QuicCongestionControl):
         self._round_trip_at = 0.0
         self._round_ends = self._round_began = self._round_lost = 0
         self._full_rate = 0.0
-        self._flat_rounds = 0
+        self._flat_rounds = 0.0
         self._step = _CRUISING
         self._step_ends = 0.0
         self._ceiling: float | None = None
@@ -129,19 +141,27 @@ class RateControl(QuicCongestionControl):
 
     @property
     def pacing_rate(self) -> float | None:
-        """How fast to send; None when nothing is known yet."""
+        """How fast to send; None when nothing is known yet, or the path is too short to pace."""
         rate = self.rate
-        if not rate or self._round_trip_s is None:
+        if not rate or self._round_trip_s is None or self.is_short:
             return None
         match self.phase:
             case Phase.STARTUP:  # of a peer that has said little so far, only that is known
-                return _STARTUP_GAIN * max(rate, _INITIAL_PACKETS * self.packet_bytes / self._round_trip_s)
+                return _STARTUP_GAIN * max(rate, self._initial_bytes / self._round_trip_s)
             case Phase.DRAIN:
                 return rate / _STARTUP_GAIN
             case Phase.PROBE_ROUND_TRIP:
                 return rate
             case Phase.CRUISE:
                 return _MARGIN * _CYCLE[self._step] * rate
+
+    @property
+    def _initial_bytes(self) -> int:
+        return _INITIAL_PACKETS * self.packet_bytes
+
+    @property
+    def is_short(self) -> bool:
+        return self._round_trip_s is not None and self._round_trip_s < _SHORT_S
 
     def _product(self, gain: float = 1.0) -> float:
         return gain * self.rate * (self._round_trip_s or 0.0)
@@ -170,6 +190,8 @@ class RateControl(QuicCongestionControl):
                 target = self.congestion_window
             case Phase.DRAIN | Phase.CRUISE:
                 target = max(self._product(_WINDOW_GAIN), self._product() + self._lump()) + least
+        if self.is_short:
+            target = max(target, _SHORT_WINDOW_BYTES)
         if self._ceiling is not None:
             target = min(target, self._ceiling)
         self.congestion_window = int(max(target, least))
@@ -187,6 +209,7 @@ class RateControl(QuicCongestionControl):
         """This process did not send when it should have: what arrives slowly now says nothing of the path, so
         the rate that is known is kept for longer."""
         self._slice_ends = max(self._slice_ends, now + self._slice_s)
+        self._flat_rounds = 0.0
 
     def sent(self, size: int, now: float) -> None:
         """So much was sent."""
@@ -248,14 +271,14 @@ class RateControl(QuicCongestionControl):
                 self._ceiling = None
         self._round_lost, self._round_began = 0, delivered
         self._round_ends = delivered + self.bytes_in_flight
-        if self.phase is Phase.STARTUP and not is_limited:
-            self._look_for_plateau(overflowed=overflowed)
+        if self.phase is Phase.STARTUP and (not is_limited or self._product() > 2 * self._initial_bytes):
+            self._look_for_plateau(_LIMITED_ROUND if is_limited else 1.0, overflowed=overflowed)
 
-    def _look_for_plateau(self, *, overflowed: bool) -> None:
+    def _look_for_plateau(self, counts: float, *, overflowed: bool) -> None:
         if self.rate >= _GROWTH * self._full_rate:
-            self._full_rate, self._flat_rounds = self.rate, 0
+            self._full_rate, self._flat_rounds = self.rate, 0.0
         else:
-            self._flat_rounds += 1
+            self._flat_rounds += counts
         if self._flat_rounds >= _FLAT_ROUNDS or overflowed:
             self.phase = Phase.DRAIN
 
@@ -300,7 +323,7 @@ class RateControl(QuicCongestionControl):
 
     def on_persistent_congestion(self) -> None:
         """Nothing came through for long: what was known of the path is not true any more."""
-        self.phase, self._full_rate, self._flat_rounds, self._ceiling = Phase.STARTUP, 0.0, 0, None
+        self.phase, self._full_rate, self._flat_rounds, self._ceiling = Phase.STARTUP, 0.0, 0.0, None
         self._rates = deque([0.0], maxlen=_SLICES)
         self.congestion_window = _LEAST_PACKETS * self.packet_bytes
 

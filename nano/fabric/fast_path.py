@@ -175,7 +175,10 @@ class FastConnection(QuicConnection):
         )
 
     def _fills_a_packet(self, stream: QuicStream) -> bool:
-        """Whether a stream has data for a packet of its own, and may send it."""
+        """Whether a stream has data for a packet of its own, and may send it.
+
+        What was lost, with more behind it, has one whatever its size: it was one before.
+        """
         sender = stream.sender
         if (
             stream.is_blocked
@@ -187,7 +190,8 @@ class FastConnection(QuicConnection):
         ):
             return False
         pending = sender._pending[0]
-        return self._sendable(stream, pending) - pending.start >= self._max_datagram_size
+        size = self._sendable(stream, pending) - pending.start
+        return size >= self._max_datagram_size or (size == len(pending) and len(sender._pending) > 1)
 
     def _sendable(self, stream: QuicStream, pending: range) -> int:
         """Up to which offset of what is pending the peer's windows allow to send."""
@@ -236,7 +240,8 @@ class FastConnection(QuicConnection):
         limit: int,
         now: float,
     ) -> int:
-        """Send at most `limit` full packets of one stream; the number that went out."""
+        """Send at most `limit` packets of one stream, full or with what was lost; the number that went
+        out."""
         sender = stream.sender
         stream_id = stream.stream_id
         assert stream_id is not None  # noqa: S101 - only aioquic's crypto streams have none
@@ -246,7 +251,8 @@ class FastConnection(QuicConnection):
             1 + len(self._peer_cid.cid) + NUMBER_BYTES + TAG_BYTES + _FRAME_BYTES + varint_bytes(stream_id)
         )
         room = self._max_datagram_size - overhead - (varint_bytes(start) if start else 0)
-        limit = min(limit, (stop - start) // room)
+        whole = (stop - start) // room if len(sender._pending) == 1 else -(-(stop - start) // room)
+        limit = min(limit, whole)
         ends = sender._buffer_fin == stop
         packets = seal(
             builder._packet_number,

@@ -24,6 +24,9 @@ _SEGMENTS = 64
 
 _SEND_BYTES = 65_000
 _RECEIVE_BYTES = 65_535
+_GATHER_BYTES = 48 * 1024
+"""How much is gathered in one train where the kernel does not coalesce."""
+
 _CONTROL_BYTES = 64
 _SIZE_OUT, _SIZE_IN = struct.Struct("=H"), struct.Struct("=i")
 
@@ -43,11 +46,15 @@ class Train(NamedTuple):
 
 
 class Receiving:
-    """Takes in what has come to a socket, several datagrams at once where the kernel coalesces."""
+    """Takes in what has come to a socket, several datagrams at once: the kernel coalesces them, or we gather
+    them."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
+        self._buffer = memoryview(bytearray(_GATHER_BYTES + _RECEIVE_BYTES))
+        self._held: Train | None = None
+        self.is_dry = False
+        """Whether the socket was found empty behind what was taken last."""
         try:
             sock.setsockopt(_SOL_UDP, _UDP_GRO, 1)
         except OSError:
@@ -58,15 +65,47 @@ class Receiving:
 
     def take(self) -> Train:
         """The next datagrams; `BlockingIOError` when there are none."""
+        if self._held is not None:
+            train, self._held = self._held, None
+            return train
+        self.is_dry = False
+        end, segment, address = self._receive(0)
+        if 0 < end == segment:
+            end = self._gather(end, address)
+        return Train(bytes(self._buffer[:end]), max(segment, 1), address)
+
+    def _gather(self, size: int, address: Address) -> int:
+        """Take in more behind a datagram of `size`, as long as they make a train with it; where that ends."""
+        end = size
+        while end < _GATHER_BYTES:
+            try:
+                more, segment, source = self._receive(end)
+            except (BlockingIOError, InterruptedError):
+                self.is_dry = True
+                break
+            except ConnectionError:  # an ICMP error that an earlier datagram of ours brought back
+                break
+            if source != address or segment != more or not 0 < more <= size:
+                self._held = Train(bytes(self._buffer[end : end + more]), max(segment, 1), source)
+                break
+            end += more
+            if more < size:
+                break
+        return end
+
+    def _receive(self, at: int) -> tuple[int, int, Address]:
+        """Take in once, to a place in the buffer: how much, of what size each datagram is, and who sent
+        them."""
         if not self.coalesces:
-            data, address = self._sock.recvfrom(_RECEIVE_BYTES)
-            return Train(data, max(len(data), 1), address)
-        size, control, _, address = self._sock.recvmsg_into([self._buffer], _CONTROL_BYTES)
-        segment = size
+            size, address = self._sock.recvfrom_into(self._buffer[at : at + _RECEIVE_BYTES])
+            return size, size, address
+        size, control, _, address = self._sock.recvmsg_into(
+            [self._buffer[at : at + _RECEIVE_BYTES]], _CONTROL_BYTES
+        )
         for level, kind, value in control:
             if (level, kind) == (_SOL_UDP, _UDP_GRO):
-                segment = _SIZE_IN.unpack_from(value)[0]
-        return Train(bytes(self._buffer[:size]), max(segment, 1), address)
+                return size, _SIZE_IN.unpack_from(value)[0], address
+        return size, size, address
 
 
 class Sending:

@@ -377,6 +377,7 @@ class Connection(FastConnection):
         self._now = now
         if self._pacing_at is not None and now - self._pacing_at > _LATE_S:
             self._loss.control.late(now)
+            self._loss.pacer.came_late(now)
         path = self._network_paths[0]
         if path.addr != self._mtu_address:
             if self._mtu_address is not None:

@@ -24,6 +24,9 @@ _PACING_STEP_S = 0.005
 """What may be sent in one burst, as time at the paced rate: epoll's timers have steps of 1 ms, and a loop
 that is busy, or waits for the processor, comes late and has to catch up."""
 
+_CATCH_UP_S = 0.010
+"""What a timer that came late may make up for: the process waited for its turn, and the path was idle."""
+
 _LEAST_ROUND_TRIP_S = 0.001
 """aioquic's."""
 
@@ -80,6 +83,11 @@ class Pacer(QuicPacketPacer):
             self.update_bucket(now=now)
             self.bucket_time -= packets * self.packet_time
 
+    def came_late(self, now: float) -> None:
+        """The timer that this pacer asked for came late: make up for that, within bounds."""
+        self.bucket_time = min(self.bucket_time + now - self.evaluation_time, _CATCH_UP_S)
+        self.evaluation_time = now
+
     def allows(self, now: float) -> int | None:
         """How many packets may be sent now; None without a limit."""
         if self.packet_time is None:
@@ -88,6 +96,9 @@ class Pacer(QuicPacketPacer):
         return int(self.bucket_time / self.packet_time) + 1 if self.bucket_time > 0 else 0
 
     def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        if self._control.is_short:
+            self.packet_time = None
+            return
         super().update_rate(congestion_window, smoothed_rtt)
         step_s = min(_PACING_STEP_S, max(smoothed_rtt, 1e-6) / 2)
         rate = self._control.pacing_rate

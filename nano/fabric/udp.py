@@ -140,6 +140,8 @@ class Endpoint:
             self._receiver.receive(train)
             if self.closed:
                 return
-            datagrams += 1
+            datagrams += -(-len(train.data) // train.segment_bytes)
             size += len(train.data)
+            if self._receiving.is_dry:
+                break
         self._receiver.drained()
