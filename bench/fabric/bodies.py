@@ -64,14 +64,14 @@ def settle(network: Network, namespace: str | None, core: int) -> None:
     """Take this side's place on the network and on the machine."""
     enter(namespace)
     if network.is_far:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_URGENCY))
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(_URGENCY))
     else:
         os.sched_setaffinity(0, {core % (os.cpu_count() or 1)})
 
 
 def started(network: Network, namespace: str | None, core: int, *command: str) -> tuple[str, ...]:
     """`command`, to run in the same way."""
-    place = ("chrt", "--fifo", str(_URGENCY)) if network.is_far else ("taskset", "--cpu-list", str(core))
+    place = ("chrt", "--rr", str(_URGENCY)) if network.is_far else ("taskset", "--cpu-list", str(core))
     return within(namespace, *place, *command)
 
 
