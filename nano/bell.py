@@ -1,8 +1,8 @@
 """Waiting for the view: rung whenever it has changed, heard by whoever waits for something to be so."""
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -15,9 +15,9 @@ class Bell:
         self._next.set()
         self._next = asyncio.Event()
 
-    async def heard(self) -> None:
-        """Returns at the next ring."""
-        await self._next.wait()
+    def heard(self) -> Coroutine[Any, Any, object]:
+        """Returns at the next ring, counted from this call and not from when it is awaited."""
+        return self._next.wait()
 
     async def until(self, condition: Callable[[], T], timeout_s: float) -> T:
         """What `condition` gives once that is true, or gave last when the time was up."""

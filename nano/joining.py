@@ -1,18 +1,40 @@
-"""How a service takes its place on the fabric: it enrols, joins, and keeps its certificate fresh.
+"""How a service takes its place on the fabric: it is let in, joins, hears whom to trust, keeps its
+certificate fresh.
 
-fabric = await up.enter_async_context(joined(config.fabric, Role.ADDRESSPOOL, config.id, folder, stopping))
-fabric.serve([AddressPoolsRpc(shelf), StepsRpc(callee)], ROLES | STEP_ROLES)
+    fabric = await up.enter_async_context(joined(config.fabric, Role.ADDRESSPOOL, config.id, folder,
+    stopping)) fabric.serve([AddressPoolsRpc(shelf), StepsRpc(callee)], ROLES | STEP_ROLES)
+
+On the scheduler's host it enrols over a socket of that host, at each start. Elsewhere (`enrolment = ""`) it
+is let in once, by a join token or by an administrator, and renews over the fabric; whoever starts first
+waits for the other.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from nano.fabric.enrolment import enrol, renewals
+import structlog
+
+from nano.applying import Applicant
+from nano.contracts.nano import v1
+from nano.fabric import application
+from nano.fabric.addresses import Address, static_addresses
+from nano.fabric.enrolment import enrol, renewals, utc_now
 from nano.fabric.fabric import Fabric, FabricConfig
 from nano.fabric.identity import Identity
-from nano.model.peers import Role
+from nano.fabric.identity_folder import IdentityFolder
+from nano.fabric.join_token import TokenText, decode
+from nano.fabric.multicast import Group
+from nano.fabric.renewal import SPREAD_S, Renewal
+from nano.fabric.schedulers import Schedulers
+from nano.member import MEMBER_ROLES, Member, MemberRpc, zone_trust
+from nano.model import names
+from nano.model.errors import Invalid, NanoError
+from nano.model.peers import Peer, Role
 from nano.service import FabricSettings, waiting
 
 PORTS = {
@@ -23,6 +45,22 @@ PORTS = {
     Role.CELL: 5604,
 }
 """Where each role listens unless its configuration says otherwise (design, section 2)."""
+
+RENEW_S = 10.0
+"""How long the scheduler may take to answer a renewal."""
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 300.0  # a day is left when a certificate is renewed
+
+_log = structlog.get_logger("nano.joining")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A process's place in its zone."""
+
+    fabric: Fabric
+    member: Member
 
 
 @asynccontextmanager
@@ -37,19 +75,165 @@ async def joined(
 
     Waits for the scheduler when there is no valid certificate yet; `Cancelled` once `stopping` is set.
     """
-    enrolment = Path(settings.enrolment)
-    with waiting(f"the scheduler's enrolment socket {enrolment}"):
-        identity = await enrol(
-            enrolment, role, id, folder, scheduler_user=settings.enrolment_user, stopping=stopping
-        )
-    async with Fabric.join(fabric_config(settings, role), identity) as fabric, asyncio.TaskGroup() as jobs:
-        renewing = jobs.create_task(_renew(fabric, settings, identity), name="renewals")
-        yield fabric
+    async with placed(settings, Peer(role, names.plain("id", id)), folder, stopping) as place:
+        yield place.fabric
+
+
+@asynccontextmanager
+async def placed(
+    settings: FabricSettings,
+    peer: Peer,
+    folder: Path,
+    stopping: asyncio.Event,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    spread_s: float = SPREAD_S,
+) -> AsyncIterator[Place]:
+    """As `joined`, with what the scheduler needs of its own place. `spread_s`: see `renewal.py`."""
+    way = _Way(settings, peer, IdentityFolder(folder, peer), clock)
+    identity = await way.in_(stopping)
+    renewal = Renewal(way.folder, clock, spread_s=spread_s)
+    config = fabric_config(settings, peer.role, way.last_scheduler())
+    async with Fabric.join(config, identity, clock=clock) as fabric, asyncio.TaskGroup() as jobs:
+        member = Member(fabric, way.folder, identity, renewal)
+        if peer.role is not Role.SCHEDULER:
+            fabric.serve([MemberRpc(member, identity.zone)], MEMBER_ROLES)
+        renewing = jobs.create_task(way.keep(fabric, identity, renewal, stopping), name="renewals")
+        yield Place(fabric, member)
         renewing.cancel()
 
 
-def fabric_config(settings: FabricSettings, role: Role) -> FabricConfig:
-    """The words of a service's configuration in those of the fabric."""
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How one service gets its certificates."""
+
+    settings: FabricSettings
+    peer: Peer
+    folder: IdentityFolder
+    clock: Callable[[], datetime]
+
+    async def in_(self, stopping: asyncio.Event) -> Identity:
+        """Its identity, kept or new."""
+        settings = self.settings
+        if settings.enrolment:
+            if settings.token or settings.token_file:
+                raise Invalid(
+                    "fabric.token",
+                    'a join token is for a host without a scheduler: set fabric.enrolment = "" as well',
+                )
+            socket = Path(settings.enrolment)
+            with waiting(f"the scheduler's enrolment socket {socket}"):
+                return await enrol(
+                    socket,
+                    self.peer.role,
+                    self.peer.id,
+                    self.folder.path,
+                    scheduler_user=settings.enrolment_user,
+                    clock=self.clock,
+                    stopping=stopping,
+                )
+        kept = self.folder.kept(self.clock())
+        if kept is not None:
+            return kept
+        with waiting(f"a scheduler that lets {self.peer} in"):
+            return await self._let_in(stopping, _token(settings))
+
+    async def _let_in(self, stopping: asyncio.Event, token: TokenText | None) -> Identity:
+        applicant = Applicant(self.peer, self.folder, token, self.clock)
+        async with self._schedulers(token) as schedulers:
+            return await applicant.until_let_in(schedulers, stopping)
+
+    def _schedulers(self, token: TokenText | None) -> Schedulers:
+        discovery = self.settings.discovery
+        told = [address for peer, address in static_addresses(discovery.peers).items() if _is_scheduler(peer)]
+        if token is not None:
+            told += [_address(each) for each in token.schedulers]
+        last = application.read(self.folder.path)
+        if last is not None:
+            told.append(_address(last.scheduler))
+        group = Group(discovery.group, discovery.port, discovery.interfaces)
+        return Schedulers(
+            told,
+            group,
+            domain=discovery.domain,
+            fingerprint=self.folder.fingerprint,
+            zone="" if token is None else token.zone,
+        )
+
+    def last_scheduler(self) -> dict[str, str]:
+        """Where the scheduler was that let us in, as a line of static addresses; none on its own host."""
+        found = None if self.settings.enrolment else application.read(self.folder.path)
+        return {} if found is None else {f"{Role.SCHEDULER}/{found.scheduler_id}": found.scheduler}
+
+    async def keep(
+        self, fabric: Fabric, identity: Identity, renewal: Renewal, stopping: asyncio.Event
+    ) -> None:
+        """Renew for as long as the service runs. No link that is up is touched."""
+        if self.settings.enrolment:
+            fresh = renewals(
+                Path(self.settings.enrolment),
+                identity,
+                scheduler_user=self.settings.enrolment_user,
+                clock=self.clock,
+                renewal=renewal,
+            )
+            async for renewed in fresh:
+                fabric.renewed(renewed)
+            return
+        while True:
+            await renewal.due()
+            await self._renew(fabric, identity, stopping)
+            fabric.renewed(identity)
+
+    async def _renew(self, fabric: Fabric, identity: Identity, stopping: asyncio.Event) -> None:
+        """Ask the scheduler until it answers; one whose certificate has ended asks as who it was before."""
+        door = v1.DoorStub(fabric.channel(Role.SCHEDULER, visit=True))
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                if self.folder.kept(self.clock()) is None:
+                    await self._let_in(stopping, None)
+                    return
+                request = v1.RenewRequest(csr=self.folder.signing_request())
+                grant = await door.renew(request, timeout=RENEW_S)
+                trust = zone_trust(grant.trust, identity.zone)
+                self.folder.keep(grant.certificate, trust, self.clock())
+            except NanoError as error:
+                _log.warning("identity.not_renewed", peer=str(self.peer), why=error.message)
+            else:
+                _log.info("identity.renewed", peer=str(self.peer))
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _token(settings: FabricSettings) -> TokenText | None:
+    if settings.token:
+        return decode(settings.token, field="fabric.token")
+    if not settings.token_file:
+        return None
+    path = Path(settings.token_file)
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid("fabric.token_file", f"the join token in {path} cannot be read: {error}") from error
+    return decode(text, field="fabric.token_file") if text.strip() else None
+
+
+def _is_scheduler(peer: Peer) -> bool:
+    return peer.role is Role.SCHEDULER
+
+
+def _address(text: str) -> Address:
+    with contextlib.suppress(Invalid):
+        return static_addresses({str(Role.SCHEDULER): text})[Peer(Role.SCHEDULER, "main")]
+    raise Invalid("fabric.token", f"the token says that a scheduler is at {text!r:.80}: make a new one")
+
+
+def fabric_config(
+    settings: FabricSettings, role: Role, scheduler: dict[str, str] | None = None
+) -> FabricConfig:
+    """The words of a service's configuration in those of the fabric; a static line of its own comes first."""
     discovery = settings.discovery
     return FabricConfig(
         host=settings.listen,
@@ -58,11 +242,5 @@ def fabric_config(settings: FabricSettings, role: Role) -> FabricConfig:
         group=discovery.group,
         group_port=discovery.port,
         interfaces=discovery.interfaces,
-        peers=discovery.peers,
+        peers=(scheduler or {}) | discovery.peers,
     )
-
-
-async def _renew(fabric: Fabric, settings: FabricSettings, identity: Identity) -> None:
-    user = settings.enrolment_user
-    async for renewed in renewals(Path(settings.enrolment), identity, scheduler_user=user):
-        fabric.renewed(renewed)

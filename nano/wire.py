@@ -10,6 +10,7 @@ fabric calls it on each message that comes in; `incoming` then refuses what the 
 """
 
 import dataclasses
+import operator
 import struct
 import types
 import typing
@@ -21,8 +22,9 @@ from typing import Any, NamedTuple, TypeVar, Union
 import betterproto2
 import msgspec
 
+from nano import usage_rows
 from nano.contracts.nano import v1
-from nano.model import action, address, image, instance, pool, task, template
+from nano.model import action, address, image, instance, membership, pool, task, template
 from nano.model.errors import Corrupt, Invalid
 from nano.model.task import Fault
 
@@ -40,6 +42,11 @@ NOUNS: dict[type, type[betterproto2.Message]] = {
     instance.InstanceSpec: v1.InstanceSpec,
     instance.InstanceStatus: v1.InstanceStatus,
     instance.Quality: v1.Quality,
+    membership.Applicant: v1.Applicant,
+    membership.AuthorityState: v1.AuthorityState,
+    membership.Member: v1.ZoneMember,
+    membership.Removal: v1.Removal,
+    membership.ShownToken: v1.JoinToken,
     pool.Capabilities: v1.Capabilities,
     pool.Cell: v1.Cell,
     pool.Policy: v1.Policy,
@@ -91,7 +98,7 @@ def checked(message: M, path: str = "") -> M:
     metadata: betterproto2.ProtoClassMetadata = message._betterproto  # type: ignore[arg-type]
     for name, meta in metadata.meta_by_field_name.items():
         value = getattr(message, name)
-        if value is None:
+        if value is None and (meta.optional or meta.group or meta.proto_type == betterproto2.TYPE_MESSAGE):
             continue
         where = f"{path}{name}"
         for index, item in enumerate(value) if meta.repeated else ((-1, value),):
@@ -265,8 +272,16 @@ def begin_request(task_id: str, step: str, asked: action.Action, deadline_ms: in
     return v1.BeginRequest(task=task_id, step=step, deadline_ms=deadline_ms, **carried)
 
 
+def _one_of(message: betterproto2.Message, group: str) -> tuple[str, typing.Any]:
+    """Which member of a `oneof` is set, and its value; the decoder keeps several when a peer sends several."""
+    try:
+        return betterproto2.which_one_of(message, group)
+    except RuntimeError as error:
+        raise Invalid(group, f"{group} is set more than once: {error}") from error
+
+
 def asked_action(request: v1.BeginRequest) -> action.AnyAction:
-    name, message = betterproto2.which_one_of(request, "action")
+    name, message = _one_of(request, "action")
     kind = ACTIONS.get(name)
     if kind is None:
         raise Invalid("action", "action is missing: this callee knows none of that kind")
@@ -274,7 +289,7 @@ def asked_action(request: v1.BeginRequest) -> action.AnyAction:
 
 
 def outcome(message: v1.Outcome) -> action.Outcome:
-    name, carried = betterproto2.which_one_of(message, "result")
+    name, carried = _one_of(message, "result")
     return action.Outcome(
         task=message.task,
         step=message.step,
@@ -302,25 +317,38 @@ _PROGRESS = _Member("progress", action.Progress, False, False, False, _NO_DEFAUL
 
 
 def usages(message: v1.Usages) -> list[pool.Usage]:
-    """Samples out of their columns; Invalid when the columns differ in length."""
-    columns = [getattr(message, name) for name in _COLUMNS]
-    if any(len(column) != len(message.subjects) for column in columns):
-        raise Invalid("subjects", "the columns of a sample differ in length")
-    return [
-        pool.Usage(subject, message.at_ms, *row)
-        for subject, *row in zip(message.subjects, *columns, strict=True)
-    ]
+    """Samples out of their rows; Invalid when there is not one for each subject."""
+    return _usages(message.at_ms, message.subjects, message.rows)
+
+
+def sampled(datagram: bytes) -> list[pool.Usage]:
+    """The same out of what a cell sent, without the general decoder; Corrupt when it is no `Usages`."""
+    try:
+        found = usage_rows.read(datagram)
+    except ValueError as error:
+        raise Corrupt(f"these {len(datagram)} bytes are no Usages: {error}") from error
+    return _usages(*found)
+
+
+def _usages(at_ms: int, subjects: list[str], data: bytes) -> list[pool.Usage]:
+    try:
+        rows = usage_rows.unpack(data)
+    except ValueError as error:
+        raise Invalid("rows", str(error)) from error
+    if len(rows) != len(subjects):
+        raise Invalid("rows", f"there are {len(rows)} of them for {len(subjects)} subjects")
+    return [pool.Usage(subject, at_ms, *row) for subject, row in zip(subjects, rows, strict=True)]
 
 
 def usages_message(samples: list[pool.Usage]) -> v1.Usages:
-    """Samples of one moment, in columns."""
+    """Samples of one moment, in rows."""
     return v1.Usages(
         at_ms=samples[0].at_ms if samples else 0,
         subjects=[sample.subject for sample in samples],
-        **{name: [getattr(sample, name) for sample in samples] for name in _COLUMNS},
+        rows=usage_rows.pack(map(_columns, samples)),
     )
 
 
-_COLUMNS = tuple(
-    field.name for field in dataclasses.fields(pool.Usage) if field.name not in {"subject", "at_ms"}
+_columns = operator.attrgetter(
+    *(field.name for field in dataclasses.fields(pool.Usage) if field.name not in {"subject", "at_ms"})
 )

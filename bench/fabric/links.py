@@ -32,7 +32,7 @@ _QUIET = Route(patience=Patience(keep_alive_s=300, suspect_s=400, lost_s=600))
 
 
 async def listen(pipe: Pipe, identity: Identity) -> None:
-    """Says its port; then answers each question once nothing is left for the collector to find."""
+    """Says its port; then answers each question once the collector has found what there is."""
     credentials = Credentials.load(identity, utc_now)
     listener = Listener("127.0.0.1", 0, credentials=credentials, route=_QUIET, handlers=Handlers())
     pipe.say(listener.address[1])

@@ -14,7 +14,6 @@ from typing import Any
 from bench.fabric.sides import Pipe, Plan, Side, side
 from bench.fabric.targets import Part, Target
 from nano import wire
-from nano.contracts.nano import v1
 from nano.fabric.fabric import Fabric, FabricConfig
 from nano.fabric.identity import Identity
 from nano.model.peers import Peer, Role
@@ -73,7 +72,7 @@ async def scheduler(pipe: Pipe, identity: Identity, ports: dict[str, int]) -> No
 
     def sampled(_: Peer, datagram: bytes) -> None:
         nonlocal heard
-        samples.heard(wire.usages(wire.decode(v1.Usages, datagram)))
+        samples.heard(wire.sampled(datagram))
         heard += 1
 
     async with Fabric.join(config, identity) as fabric:
@@ -94,11 +93,14 @@ def measure(plan: Plan, folder: Path) -> Part:
         ports = {identity.id: port for identity, port in zip(identities, sender.ready, strict=True)}
         with side(scheduler, issue(zone, Role.SCHEDULER, "s1"), ports) as receiver:
             rows = [_rate(plan, sender, receiver, *rate) for rate in RATES]
-    per_s, cores = rows[-1]["received_per_s"], rows[-1]["receiver_cores"]
+    most = rows[-1]
+    cores = most["receiver_us"] * most["offered_per_s"] / 1e6  # also when the sender was kept from sending
     return Part(
         {f"{row['peers']} peers, {row['offered_per_s']}/s": row for row in rows},
         [
-            Target(f"samples received from {PEERS} peers, 1/s", per_s, 0.98 * RATES[-1][1], at_least=True),
+            Target(
+                f"samples of {PEERS} peers that arrive, of 100", most["arrived_percent"], 98, at_least=True
+            ),
             Target(f"cores for {RATES[-1][1]} samples/s, decoding included", cores, 1.0),
         ],
     )
@@ -116,14 +118,14 @@ def _rate(plan: Plan, sender: Side, receiver: Side, count: int, per_s: int) -> d
         "peers": count,
         "offered_per_s": per_s,
         "received_per_s": round(received / took),
-        "lost": sent - received,
+        "arrived_percent": round(received / sent * 100, 2),
         "sender_cores": round(cores[0], 3),
         "receiver_cores": round(cores[1], 3),
         "receiver_us": round(cores[1] * took / max(1, received) * 1e6),
     }
     print(
         f"{count:4d} peers  {per_s} offered, {row['received_per_s']} received a second,"
-        f" {row['lost']} lost;  CPU a sample: receiver {row['receiver_us']} µs,"
+        f" {row['arrived_percent']:g} % arrived;  CPU a sample: receiver {row['receiver_us']} µs,"
         f" sender {cores[0] * took / max(1, sent) * 1e6:.0f} µs"
     )
     return row

@@ -5,6 +5,7 @@ What a side costs is its CPU time as the kernel counts it: all its threads, and 
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import os
 import resource
@@ -37,12 +38,17 @@ class Pipe:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._is_ready = False
 
     def say(self, found: object) -> None:
         self._connection.send(found)
 
     async def hear(self) -> Any:
         """The next question; None is the last."""
+        if not self._is_ready:  # as a service does when it is
+            gc.collect()
+            gc.freeze()
+            self._is_ready = True
         return await asyncio.to_thread(self._connection.recv)
 
 

@@ -4,8 +4,14 @@ import sys
 
 import typer
 
+from nano.cli import admission, joining
 from nano.cli.commands import app
 from nano.model.errors import NanoError
+
+app.add_typer(admission.cells, name="cell")
+app.add_typer(admission.tokens, name="token")
+app.add_typer(admission.zone, name="zone")
+app.command("join")(joining.join)
 
 
 def main() -> None:

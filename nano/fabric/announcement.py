@@ -15,6 +15,10 @@ from nano.model.peers import Peer, Role
 LIMIT_BYTES = 512
 """Passes every network whole (RFC 791 asks hosts for 576), and bounds what a stranger makes us read."""
 
+ANY_ZONE = "any"
+"""What a query says for its zone whose sender is in none yet. No zone is called so: their ids are hex
+digits."""
+
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
 Domain = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.-]{1,64}\Z")]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]

@@ -4,10 +4,17 @@ One file holds all of it, key and certificate, and appears by a single rename: a
 there is no authority or a whole one. The zone's id and name are read out of the certificate, so that nothing
 beside it can contradict it. The certificate alone is kept in a second file for whoever has to trust it; that
 one can be made again and is, at each start.
+
+While a zone moves from one authority to the next there are several such files. Which of them are trusted, and
+which one signs, is said by the scheduler's book (`follow`); a file that the book does not name was made for a
+change that never began, or is left of one that is over, and goes (`forget_others`).
 """
 
+import hashlib
+import hmac
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,10 +26,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from nano.fabric.identity import SCHEME, dns_name, uri
+from nano.fabric.identity import SCHEME, authority_fingerprint, dns_name, uri
 from nano.model import names
 from nano.model.errors import Corrupt, Invalid
-from nano.model.peers import Peer
+from nano.model.peers import Peer, Role
 
 LIFETIME = timedelta(days=7)
 """How long a peer's certificate is valid: a stolen one ends soon, and a scheduler may be away for days."""
@@ -38,8 +45,13 @@ AUTHORITY_BACKDATED = timedelta(days=365)
 """A first start with a clock that is far ahead and set right later must not leave a zone of the future."""
 
 AUTHORITY_FILE = "authority.pem"
+_NEXT_FILE = "authority-{}.pem"
+_FILES = "authority*.pem"
 CERTIFICATE_FILE = "ca.pem"
 _LAX = 0o077
+_DERIVED = b"nano derived"
+_SCALAR_BYTES = 32  # of a key on P-256
+_LENGTH_BYTES = 4
 _COMMON_NAME_LIMIT = 64  # X.520, ub-common-name; nothing but people reads it
 
 
@@ -52,13 +64,14 @@ class Zone:
 
 
 class Authority:
-    """Signs the certificates of one zone's peers. `ca_file` holds its own certificate, readable by all."""
+    """Signs the certificates of one zone's peers. `ca_file` holds what peers trust, readable by all."""
 
-    def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, ca_file: Path) -> None:
-        self._key = key
-        self.certificate = certificate
-        self.ca_file = ca_file
-        self.zone = zone_of(certificate)
+    def __init__(self, folder: Path, signers: Sequence["_Signer"]) -> None:
+        self._folder = folder
+        self._signers = {each.fingerprint: each for each in signers}
+        self._trusted = list(self._signers)
+        self.ca_file = folder / CERTIFICATE_FILE
+        self.zone = zone_of(self.certificate)
 
     @classmethod
     def open(cls, folder: Path, now: datetime, *, name: str = SCHEME) -> Self:
@@ -68,17 +81,81 @@ class Authority:
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
-        path = folder / AUTHORITY_FILE
-        if not path.exists():
-            replace_file(path, _new_authority(name, now), mode=0o600)
-        if path.stat().st_mode & _LAX:  # a restore by plain copy
-            path.chmod(0o600)
-        key, certificate = _read(path)
-        ca_file = folder / CERTIFICATE_FILE
-        pem = certificate.public_bytes(serialization.Encoding.PEM)
-        if not ca_file.exists() or ca_file.read_bytes() != pem:
-            replace_file(ca_file, pem, mode=0o644)
-        return cls(key, certificate, ca_file)
+        if not any(folder.glob(_FILES)):
+            zone = Zone(secrets.token_hex(8), names.plain("name", name))
+            replace_file(folder / AUTHORITY_FILE, _new_authority(zone, now), mode=0o600)
+        authority = cls(folder, [_read(path) for path in sorted(folder.glob(_FILES), key=_first_one_first)])
+        authority._write_bundle()
+        return authority
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """Of the one that signs."""
+        return self._signer.certificate
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the one that signs."""
+        return self._trusted[0]
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """Fingerprints of those whose certificates are accepted; the first one signs."""
+        return tuple(self._trusted)
+
+    @property
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        """Of those who are trusted; the first one signs."""
+        return tuple(self._signers[each].certificate for each in self._trusted)
+
+    @property
+    def pems(self) -> tuple[str, ...]:
+        """`certificates` in PEM."""
+        return tuple(pem_of(each) for each in self.certificates)
+
+    def make_next(self, now: datetime) -> str:
+        """Another authority of the same zone, durable, trusted by nobody until `follow` names it."""
+        content = _new_authority(self.zone, now)
+        fingerprint = authority_fingerprint(x509.load_pem_x509_certificate(content))
+        path = self._folder / _NEXT_FILE.format(fingerprint[:16])
+        replace_file(path, content, mode=0o600)
+        self._signers[fingerprint] = _read(path)
+        return fingerprint
+
+    def follow(self, trusted: Sequence[str]) -> None:
+        """Trust these from now on, and sign by the first. `Corrupt` when there is no file for one of them."""
+        missing = [each for each in trusted if each not in self._signers]
+        if missing or not trusted:
+            raise Corrupt(
+                f"the zone trusts the authority {', '.join(missing) or '(none)'}, for which {self._folder} "
+                "has no file: put it back from a backup that was made together with the scheduler's books",
+                subject=str(self._folder),
+            )
+        self._trusted = list(trusted)
+        self._write_bundle()
+
+    def derive(self, *parts: bytes) -> bytes:
+        """32 bytes that only the authority that signs can make of `parts`, and makes again each time."""
+        secret = self._signer.key.private_numbers().private_value.to_bytes(_SCALAR_BYTES, "big")
+        digest = hmac.new(hashlib.sha256(_DERIVED + secret).digest(), digestmod=hashlib.sha256)
+        for part in parts:
+            digest.update(len(part).to_bytes(_LENGTH_BYTES, "big") + part)
+        return digest.digest()
+
+    def forget_others(self) -> None:
+        """Delete the keys of those who are not trusted. To be called once that they are not is durable."""
+        for fingerprint in self._signers.keys() - set(self._trusted):
+            self._signers.pop(fingerprint).path.unlink(missing_ok=True)
+            sync_folder(self._folder)
+
+    @property
+    def _signer(self) -> "_Signer":
+        return self._signers[self._trusted[0]]
+
+    def _write_bundle(self) -> None:
+        bundle = "".join(self.pems).encode()
+        if not self.ca_file.exists() or self.ca_file.read_bytes() != bundle:
+            replace_file(self.ca_file, bundle, mode=0o644)
 
     def issue(self, request: x509.CertificateSigningRequest, peer: Peer, now: datetime) -> x509.Certificate:
         """A certificate for the key of `request` that names `peer`, from `now` on for `LIFETIME`.
@@ -87,6 +164,10 @@ class Authority:
         """
         key = _key_of(request)
         names.plain("id", peer.id)
+        if peer.role is Role.APPLICANT:
+            raise Invalid(
+                "role", "an applicant has no certificate of the zone: it asks for one as what it will be"
+            )
         builder = (
             x509.CertificateBuilder()
             .subject_name(_subject(self.zone.id, f"{peer.role} {peer.id}"[:_COMMON_NAME_LIMIT]))
@@ -98,12 +179,12 @@ class Authority:
         )
         for extension, critical in self._peer_extensions(key, peer):
             builder = builder.add_extension(extension, critical=critical)
-        return builder.sign(self._key, hashes.SHA256())
+        return builder.sign(self._signer.key, hashes.SHA256())
 
     def _peer_extensions(
         self, key: ec.EllipticCurvePublicKey, peer: Peer
     ) -> list[tuple[x509.ExtensionType, bool]]:
-        own_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        own_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._signer.key.public_key())
         return [
             (x509.BasicConstraints(ca=False, path_length=None), True),
             (_key_usage(authority=False), True),
@@ -136,7 +217,12 @@ def replace_file(path: Path, content: bytes, *, mode: int) -> None:
         file.flush()
         os.fsync(descriptor)
     draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make durable which files are in it."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:
@@ -150,9 +236,12 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _new_authority(name: str, now: datetime) -> bytes:
+def pem_of(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _new_authority(zone: Zone, now: datetime) -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
-    zone = Zone(secrets.token_hex(8), names.plain("name", name))
     subject = _subject(zone.id, zone.name)
     certificate = (
         x509.CertificateBuilder()
@@ -170,7 +259,26 @@ def _new_authority(name: str, now: datetime) -> bytes:
     return key_pem(key) + certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _read(path: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+@dataclass(frozen=True, slots=True)
+class _Signer:
+    """One authority: its file, and what is in it."""
+
+    path: Path
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @property
+    def fingerprint(self) -> str:
+        return authority_fingerprint(self.certificate)
+
+
+def _first_one_first(path: Path) -> tuple[bool, str]:
+    return path.name != AUTHORITY_FILE, path.name
+
+
+def _read(path: Path) -> _Signer:
+    if path.stat().st_mode & _LAX:  # a restore by plain copy
+        path.chmod(0o600)
     content = path.read_bytes()
     try:
         key = serialization.load_pem_private_key(content, password=None)
@@ -179,7 +287,7 @@ def _read(path: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         raise _damaged(path, str(error)) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise _damaged(path, "its key and its certificate do not belong together")
-    return key, certificate
+    return _Signer(path, key, certificate)
 
 
 def _damaged(path: Path, why: str) -> Corrupt:

@@ -5,6 +5,7 @@ early is an error at whoever reads it: its length is announced and counted, and 
 stream.
 """
 
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -100,7 +101,7 @@ def offset_in(value: str | None) -> int:
 
 def error_header(error: NanoError) -> str:
     detail = Detail(error.code, error.field[:200], error.subject[:200], error.retry_after_s)
-    return msgspec.json.encode(detail).decode("ascii", "replace")
+    return json.dumps(msgspec.to_builtins(detail))  # in ASCII, as a header must be: msgspec writes UTF-8
 
 
 def error_in(headers: Headers, message: str) -> NanoError:

@@ -28,6 +28,10 @@ class Caller:
     peer: Peer
     deadline: Deadline | None
     task: str
+    fingerprint: str = ""
+    """What the key is known by that the peer has proven on this link."""
+    host: str = ""
+    """The address that it calls from, for people to read."""
 
 
 _caller: ContextVar[Caller] = ContextVar("nano-caller")

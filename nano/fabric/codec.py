@@ -5,6 +5,7 @@ from typing import Any
 
 from grpclib.encoding.base import CodecBase
 
+from nano import wire
 from nano.model.errors import Corrupt
 
 _UNREADABLE = (
@@ -21,7 +22,10 @@ _UNREADABLE = (
 
 
 class MessageCodec(CodecBase):
-    """betterproto2 messages; what cannot be read is `Corrupt`, whoever sent it."""
+    """betterproto2 messages; what cannot be read is `Corrupt`, whoever sent it.
+
+    A field that is not of its type is `Invalid`: the decoder lets it through (transport facts, section 8).
+    """
 
     __content_subtype__ = "proto"
 
@@ -33,6 +37,6 @@ class MessageCodec(CodecBase):
 
     def decode(self, data: bytes, message_type: Any) -> Any:
         try:
-            return message_type.parse(data)
+            return wire.checked(message_type.parse(data))
         except _UNREADABLE as error:
             raise Corrupt(f"{len(data)} bytes are no {message_type.__name__}: {error}") from error

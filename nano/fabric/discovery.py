@@ -14,7 +14,7 @@ from typing import Self
 import msgspec
 import structlog
 
-from nano.fabric.announcement import LIMIT_BYTES, Announcement, Kind, decode, encode
+from nano.fabric.announcement import ANY_ZONE, LIMIT_BYTES, Announcement, Kind, decode, encode
 from nano.fabric.multicast import Group, InterfaceWatch, MulticastSocket
 from nano.fabric.roster import ANNOUNCE_EVERY_S
 from nano.model.errors import Corrupt
@@ -113,7 +113,7 @@ class Discovery:
             self._hear(said, host)
 
     def _answer(self, said: Announcement) -> None:
-        ours = (said.zone, said.domain) == (self._own.zone, self._own.domain)
+        ours = said.zone in {self._own.zone, ANY_ZONE} and said.domain == self._own.domain
         if ours and said.peer != self._own.peer and said.asks_for(self._own.peer):
             spread_s = zlib.crc32(self._own.id.encode()) / 2**32 * ANSWER_SPREAD_S
             self._say_here_at(max(self._loop.time() + spread_s, self._said_at + ANSWER_GAP_S))

@@ -2,24 +2,32 @@
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_version_negotiation
+from cryptography import x509
 
+from nano.fabric import busy
 from nano.fabric.credentials import Credentials
-from nano.fabric.identity import Usage, dns_name
+from nano.fabric.half_open import HANDSHAKE_S, Entry, HalfOpen
+from nano.fabric.heart import Heart
+from nano.fabric.identity import Usage
 from nano.fabric.link import Link
-from nano.fabric.liveness import Patience
+from nano.fabric.liveness import Pace, Patience
 from nano.fabric.quic import MIB, Connection, Windows, for_one_link, header_of, short_id_of
 from nano.fabric.stream import Headers, Stream
 from nano.fabric.udp import Address, Endpoint, Train, bind
 from nano.model.errors import NanoError, Unreachable
-from nano.model.peers import Peer
+from nano.model.peers import Peer, Role
 
 CALL_WINDOWS = Windows()
 BULK_WINDOWS = Windows(stream_bytes=6 * MIB, connection_bytes=16 * MIB)
+
+IDLE_TIMEOUT_S = 3600.0
+"""QUIC's own idle timeout, which knows nothing of busy processes: silence is `liveness.py`'s to judge."""
 
 _INITIAL_BYTES = 1200
 """A first datagram is at least this long (RFC 9000, 14.1); shorter ones are not worth a state."""
@@ -33,6 +41,10 @@ class Route:
     """UDP payload that packets to anybody begin with; what a path carries beyond it is found out."""
 
     patience: Patience = field(default_factory=Patience)
+    pace: Pace = field(default_factory=Pace)
+    """Shared by all links that are asked by this process."""
+    heart: Heart | None = None
+    """Speaks to peers while this process is busy."""
 
 
 class Handlers:
@@ -57,14 +69,24 @@ def _refuse(_link: Link, stream: Stream, _headers: Headers) -> None:
 class _End:
     """What both ends do with the news of a link."""
 
-    def __init__(self, handlers: Handlers) -> None:
+    def __init__(self, handlers: Handlers, route: Route) -> None:
         self._handlers = handlers
+        self._route = route
+        self._endpoint: Endpoint
 
     def link_up(self, link: Link) -> None:
+        if self._route.heart is not None:
+            say = self._endpoint.say
+            self._route.heart.add(link, lambda: say(link.busy.sign(), link.address))
         self._handlers.up(link)
 
     def link_down(self, link: Link, error: NanoError) -> None:
+        if self._route.heart is not None:
+            self._route.heart.remove(link)
         self._handlers.down(link, error)
+
+    def is_behind(self) -> bool:
+        return self._endpoint.has_unread()
 
     def link_silent(self, link: Link, *, suspected: bool) -> None:
         self._handlers.silent(link, suspected)
@@ -75,11 +97,28 @@ class _End:
     def datagram(self, link: Link, data: bytes) -> None:
         self._handlers.datagram(link, data)
 
+    def sign_known(self, link: Link, sign_id: bytes) -> None:
+        """Only a listener has to tell links apart."""
+
     def address_issued(self, link: Link, connection_id: bytes) -> None:
         """Only a listener has to tell links apart."""
 
     def address_retired(self, link: Link, connection_id: bytes) -> None:
         """Only a listener has to tell links apart."""
+
+
+class Dialling(Protocol):
+    """What the side that dials shows, and how it judges who answers: a member's, or an applicant's."""
+
+    def server_name(self, expected: Peer) -> str: ...
+
+    def configuration(
+        self, *, dials: str | None, datagram_bytes: int, idle_timeout_s: float
+    ) -> QuicConfiguration: ...
+
+    def verify(
+        self, shown: Sequence[x509.Certificate], usage: Usage, role: Role | None, name: str | None
+    ) -> Peer: ...
 
 
 class Dialled(_End):
@@ -90,18 +129,18 @@ class Dialled(_End):
         address: Address,
         expected: Peer,
         *,
-        credentials: Credentials,
+        credentials: Dialling,
         route: Route,
         handlers: Handlers,
         windows: Windows,
     ) -> None:
-        super().__init__(handlers)
+        super().__init__(handlers, route)
         self._loop = asyncio.get_running_loop()
         self._up: asyncio.Future[None] = self._loop.create_future()
         configuration = credentials.configuration(
-            dials=dns_name(credentials.identity.zone, expected),
+            dials=credentials.server_name(expected),
             datagram_bytes=route.datagram_bytes,
-            idle_timeout_s=route.patience.lost_s,
+            idle_timeout_s=IDLE_TIMEOUT_S,
         )
         self._connection = Connection(configuration, windows)
         self._endpoint = Endpoint(bind("::" if ":" in address[0] else "0.0.0.0", 0), self)  # noqa: S104
@@ -109,29 +148,48 @@ class Dialled(_End):
             credentials.verify, usage=Usage.SERVER, role=expected.role, name=expected.id
         )
         self.link = Link(
-            self._connection, self, send=self._endpoint.send, verify=verify, patience=route.patience
+            self._connection,
+            self,
+            send=self._endpoint.send,
+            verify=verify,
+            patience=route.patience,
+            pace=route.pace,
         )
         self._address = address
 
     async def connect(self, timeout_s: float) -> Link:
-        """Shake hands; `Unreachable` or `Untrusted` when that fails or takes longer than `timeout_s`."""
+        """Shake hands; `Unreachable` or `Untrusted` when that fails, or nobody answers within `timeout_s`.
+
+        A peer that has answered and does not come to an end is busy with others, and is given more time.
+        """
         self._connection.connect(self._address, now=self._loop.time())
         self.link.flush()
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._up
-        except TimeoutError:
-            host, port = self._address[:2]
-            error = Unreachable(f"{host} port {port} did not answer within {timeout_s:g} s")
-            self.link.close(error)
-            raise error from None
+            await asyncio.wait({self._up}, timeout=timeout_s)
+            if not self._up.done() and self._connection.has_heard:
+                await asyncio.wait({self._up}, timeout=HANDSHAKE_S - timeout_s)
+            if not self._up.done():
+                host, port = self._address[:2]
+                error = Unreachable(f"{host} port {port} did not answer within {timeout_s:g} s")
+                self.link.close(error)
+                raise error
+            self._up.result()
         finally:
             if not self.link.is_up:
                 self.link.close(Unreachable("the attempt to connect was given up"))
         return self.link
 
     def receive(self, train: Train) -> None:
-        self.link.receive(train)
+        data, size, address = train
+        if busy.FIRST_BYTE not in data[::size]:  # the first byte of each datagram
+            self.link.receive(train)
+            return
+        for at in range(0, len(data), size):
+            datagram = data[at : at + size]
+            if datagram.startswith(busy.FIRST_BYTE):
+                self.link.take_sign(datagram)
+            else:
+                self.link.receive(Train(datagram, len(datagram), address))
 
     def drained(self) -> None:
         self.link.drained()
@@ -162,15 +220,19 @@ class Listener(_End):
         handlers: Handlers,
         windows: Windows = CALL_WINDOWS,
     ) -> None:
-        super().__init__(handlers)
+        super().__init__(handlers, route)
         self.credentials = credentials
-        """Used for links that begin from now on: a renewed certificate is put here."""
+        """Used for handshakes that end from now on: a renewed certificate is put here."""
+        self.admits_applicants = False
+        """Whether peers without a certificate of the zone get a link as applicants."""
         self.accepts = True
-        self._route = route
         self._windows = windows
         self._by_id: dict[bytes, Link] = {}
         self._ids: dict[Link, set[bytes]] = {}
+        self._by_sign: dict[bytes, Link] = {}
         self._touched: dict[Link, None] = {}
+        self._loop = asyncio.get_running_loop()
+        self._half_open = HalfOpen[Link]()
         self._endpoint = Endpoint(bind(host, port), self)
 
     @property
@@ -195,19 +257,46 @@ class Listener(_End):
             self._receive(link, train)
             return
         for at in range(0, len(data), size):
-            datagram = data[at : at + size]
-            link = self._find(datagram, address)
-            if link is not None:
-                self._receive(link, Train(datagram, len(datagram), address))
+            self._receive_one(data[at : at + size], address)
+
+    def _receive_one(self, data: bytes, address: Address) -> None:
+        if data.startswith(busy.FIRST_BYTE):
+            self._take_sign(data)
+            return
+        link = self._find(data, address)
+        if link is not None:
+            self._receive(link, Train(data, max(len(data), 1), address))
 
     def _receive(self, link: Link, train: Train) -> None:
         link.receive(train)
-        self._touched[link] = None
+        if link.quic.has_heard:
+            self._touched[link] = None
+        else:
+            self._half_open.wasted(self._loop.time())
+            link.drop(Unreachable("the first packet was none"))
+
+    def _take_sign(self, sign: bytes) -> None:
+        link = self._by_sign.get(busy.id_of(sign))
+        if link is not None:
+            link.take_sign(sign)
+            self._touched[link] = None
+
+    def sign_known(self, link: Link, sign_id: bytes) -> None:
+        self._by_sign[sign_id] = link
 
     def drained(self) -> None:
         touched, self._touched = self._touched, {}
         for link in touched:
             link.drained()
+
+    @property
+    def half_open(self) -> HalfOpen[Link]:
+        """Handshakes that are under way, and what is done when they are many."""
+        return self._half_open
+
+    def link_up(self, link: Link) -> None:
+        self._half_open.done(link)
+        super().link_up(link)
 
     def address_issued(self, link: Link, connection_id: bytes) -> None:
         self._by_id[connection_id] = link
@@ -220,6 +309,9 @@ class Listener(_End):
     def link_down(self, link: Link, error: NanoError) -> None:
         for connection_id in self._ids.pop(link, set()):
             self._by_id.pop(connection_id, None)
+        if link.busy_peer is not None and self._by_sign.get(link.busy_peer.id) is link:
+            del self._by_sign[link.busy_peer.id]
+        self._half_open.done(link)
         super().link_down(link, error)
 
     def _find(self, data: bytes, address: Address) -> Link | None:
@@ -235,14 +327,30 @@ class Listener(_End):
         configuration = self.credentials.configuration(
             dials=None,
             datagram_bytes=self._route.datagram_bytes,
-            idle_timeout_s=self._route.patience.lost_s,
+            idle_timeout_s=IDLE_TIMEOUT_S,
+            shows_authority=self.admits_applicants,
         )
         if header.version not in configuration.supported_versions:
             self._offer_versions(header, configuration, address)
             return None
         if header.packet_type != QuicPacketType.INITIAL:
             return None
-        return self._accept(header.destination_cid, configuration)
+        return self._admit(header, configuration, address)
+
+    def _admit(self, header: QuicHeader, configuration: QuicConfiguration, address: Address) -> Link | None:
+        """A new link for a first packet, unless its sender has to prove its address first, or we are full."""
+        now = self._loop.time()
+        for overdue in self._half_open.overdue(now):
+            overdue.close(Unreachable("the handshake took too long"))
+        entry = self._half_open.admit(header, address, now)
+        if isinstance(entry, bytes):
+            self._endpoint.send([(entry, address)])
+            return None
+        if entry is None:
+            return None
+        link = self._accept(header.destination_cid, entry, configuration)
+        self._half_open.began(link, now)
+        return link
 
     def _offer_versions(self, header: QuicHeader, configuration: QuicConfiguration, address: Address) -> None:
         """Say which versions we speak (RFC 9000, 6.1); never in answer to such an offer."""
@@ -255,13 +363,26 @@ class Listener(_End):
         )
         self._endpoint.send([(offer, address)])
 
-    def _accept(self, connection_id: bytes, configuration: QuicConfiguration) -> Link:
+    def _accept(self, connection_id: bytes, entry: Entry, configuration: QuicConfiguration) -> Link:
         connection = Connection(
-            configuration, self._windows, original_destination_connection_id=connection_id
+            configuration,
+            self._windows,
+            original_destination_connection_id=entry.original_id,
+            retry_source_connection_id=entry.retry_id,
         )
-        verify = functools.partial(self.credentials.verify, usage=Usage.CLIENT, role=None, name=None)
-        link = Link(connection, self, send=self._endpoint.send, verify=verify, patience=self._route.patience)
+        link = Link(
+            connection,
+            self,
+            send=self._endpoint.send,
+            verify=self._verify,
+            patience=self._route.patience,
+            pace=self._route.pace,
+        )
         self._ids[link] = set()
         for issued in (connection_id, connection.host_cid):
             self.address_issued(link, issued)
         return link
+
+    def _verify(self, shown: Sequence[x509.Certificate]) -> Peer:
+        """Judged by what is known when the handshake ends: a key may have been shut out since it began."""
+        return self.credentials.verify(shown, Usage.CLIENT, None, None, applicants=self.admits_applicants)

@@ -3,9 +3,9 @@
 Root and the scheduler's own user may enrol as any role; another user only as the one role that the
 scheduler's configuration gives to him (docs/decisions/0013).
 
-One connection, one line of JSON each way. The client sends role, id and a signing request; the scheduler's
-authority answers with the certificate, its own certificate and the zone, or with an error that names the
-field.
+One connection, one line of JSON each way. The client sends role, id and a signing request; the scheduler
+answers with the certificate and whom the zone trusts, or with an error that names the field. Who gets a
+certificate is a member of the zone, durably so before the answer leaves.
 """
 
 import asyncio
@@ -19,18 +19,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 import structlog
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 
-from nano.fabric.authority import Authority
-from nano.fabric.identity import Identity
+from nano.fabric.authority import Authority, pem_of
+from nano.fabric.identity import Identity, fingerprint_of, key_in
 from nano.fabric.identity_folder import IdentityFolder
 from nano.fabric.local_socket import check_path, listen, read_line
+from nano.fabric.renewal import Renewal
+from nano.fabric.trust import ZoneTrust
 from nano.local_users import is_trusted, other_uid, uid_of, user_text
 from nano.model import names
 from nano.model.errors import (
@@ -57,7 +58,6 @@ PATIENCE_S = 5.0
 _FIRST_PAUSE_S = 0.05
 _STARTING_PAUSE_S = 1.0  # the longest a service waits in vain after the scheduler is there
 _RUNNING_PAUSE_S = 30.0  # nothing hurries while the certificate in hand is valid
-_LOOK_S = 3600.0  # clocks get set and hosts sleep: the time of a renewal is looked at again each hour
 _AT_ONCE = 16
 _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _FIELD = re.compile(r"(?:at `\$\.|field `)(\w+)")  # where msgspec says what it did not like
@@ -72,11 +72,10 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Grant(msgspec.Struct, frozen=True, tag="grant"):
-    """The certificates in PEM, and the id of the zone."""
+    """The certificate in PEM, and whom the zone trusts."""
 
     certificate: str
-    authority: str
-    zone: str
+    trust: ZoneTrust
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
@@ -115,6 +114,35 @@ class Admission:
         return is_trusted(uid) or uid in {uid_of(user) for user in self.users.values()}
 
 
+class Members(Protocol):
+    """The book of who is in the zone, as far as enrolment needs it."""
+
+    def enrolled(self, peer: Peer, fingerprint: str) -> None:
+        """A service of this host is let in with the key of that fingerprint; raises when it may not be."""
+
+    def trust(self) -> ZoneTrust:
+        """Whom the zone trusts now."""
+
+    async def durable(self) -> None:
+        """Returns when all that was said before is on the disk."""
+
+
+class NoBook:
+    """For a zone that keeps no members: everybody may enrol, nobody is ever shut out."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority = authority
+
+    def enrolled(self, peer: Peer, fingerprint: str) -> None:
+        """Nothing is remembered."""
+
+    def trust(self) -> ZoneTrust:
+        return ZoneTrust(self._authority.zone.id, 0, self._authority.pems)
+
+    async def durable(self) -> None:
+        """There is nothing to wait for."""
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -129,21 +157,27 @@ def decode_request(line: bytes) -> Request:
         raise Invalid(field, f"the enrolment request cannot be read: {error}") from error
 
 
-def answer(authority: Authority, line: bytes, now: datetime, uid: int, admission: Admission) -> bytes:
-    """The line that answers `line`, said by `uid`; whatever is in it, an answer comes back."""
+def answer(
+    authority: Authority, members: Members, line: bytes, now: datetime, *, uid: int, admission: Admission
+) -> bytes:
+    """The line that answers `line`, said by `uid`; whatever is in it, an answer comes back.
+
+    It may leave once `members` are durable.
+    """
     try:
         request = decode_request(line)
         peer = _peer_of(request)
         admission.check(uid, peer.role)
-        certificate = authority.issue(_signing_request(request.csr), peer, now)
+        csr = signing_request(request.csr)
+        certificate = authority.issue(csr, peer, now)
+        members.enrolled(peer, fingerprint_of(key_in(csr)))
     except NanoError as error:
         structlog.get_logger().warning("enrolment.refused", uid=uid, field=error.field, error=error.message)
         return msgspec.json.encode(Refusal(error.code, error.message, error.field)) + b"\n"
     structlog.get_logger().info(
         "enrolment.granted", peer=str(peer), until=str(certificate.not_valid_after_utc)
     )
-    grant = Grant(_pem(certificate), _pem(authority.certificate), authority.zone.id)
-    return msgspec.json.encode(grant) + b"\n"
+    return msgspec.json.encode(Grant(pem_of(certificate), members.trust())) + b"\n"
 
 
 class EnrolmentServer:
@@ -155,8 +189,10 @@ class EnrolmentServer:
         socket_path: Path,
         clock: Clock = utc_now,
         admission: Admission | None = None,
+        members: Members | None = None,
     ) -> None:
         self._authority = authority
+        self._members: Members = members or NoBook(authority)
         self._path = socket_path
         self._clock = clock
         self._admission = admission or Admission()
@@ -221,7 +257,9 @@ class EnrolmentServer:
                 "[enrolment.users] of the scheduler's configuration",
             )
             return msgspec.json.encode(refusal) + b"\n"
-        return answer(self._authority, line, self._clock(), uid, self._admission)
+        said = answer(self._authority, self._members, line, self._clock(), uid=uid, admission=self._admission)
+        await self._members.durable()
+        return said
 
 
 async def enrol(
@@ -253,29 +291,34 @@ async def enrol(
 
 
 async def renewals(
-    socket_path: Path, identity: Identity, *, scheduler_user: str = "", clock: Clock = utc_now
+    socket_path: Path,
+    identity: Identity,
+    *,
+    scheduler_user: str = "",
+    clock: Clock = utc_now,
+    renewal: Renewal | None = None,
 ) -> AsyncIterator[Identity]:
-    """Yields `identity` again with a new certificate, each time from a day before the old one's end.
+    """Yields `identity` again with a new certificate, each time that its `renewal` is due.
 
     Key and files keep their names. `Stale` when the scheduler is of another zone than the identity, which is
     looked at once at the start and at each renewal: the zone was made anew; start again to enrol in that.
     """
     client = _Client(socket_path, identity.peer, identity.certificate_file.parent, scheduler_user)
+    renewal = renewal or Renewal(client.folder, clock)
     never = asyncio.Event()
     while True:
         grant = await client.ask_until_answered(_RUNNING_PAUSE_S, never)
-        if grant.zone != identity.zone:
+        if grant.trust.zone != identity.zone:
             raise Stale(
-                f"the scheduler here is of zone {grant.zone}, {identity.peer} of {identity.zone}: the zone "
-                "was made anew; start the service again",
+                f"the scheduler here is of zone {grant.trust.zone}, {identity.peer} of {identity.zone}: the "
+                "zone was made anew; start the service again",
                 subject=str(identity.peer),
             )
-        if client.folder.left_s(clock()) <= 0:
+        if renewal.is_due:
             identity = client.keep(grant, clock())
             structlog.get_logger().info("identity.renewed", peer=str(identity.peer))
             yield identity
-        while (left_s := client.folder.left_s(clock())) > 0:  # noqa: ASYNC110 - calendar
-            await asyncio.sleep(min(_LOOK_S, left_s))
+        await renewal.due()
 
 
 class _Client:
@@ -288,7 +331,7 @@ class _Client:
         self.folder = IdentityFolder(folder, peer)
 
     def keep(self, grant: Grant, now: datetime) -> Identity:
-        return self.folder.keep(grant.certificate, grant.authority, now)
+        return self.folder.keep(grant.certificate, grant.trust, now)
 
     async def ask_until_answered(self, longest_pause_s: float, stopping: asyncio.Event) -> Grant:
         """Asks until the scheduler is there; says so once in the log; `Cancelled` when `stopping` is set."""
@@ -342,7 +385,8 @@ def _peer_of(request: Request) -> Peer:
     return Peer(Role(request.role), names.plain("id", request.id))
 
 
-def _signing_request(pem: str) -> x509.CertificateSigningRequest:
+def signing_request(pem: str) -> x509.CertificateSigningRequest:
+    """The signing request in `pem`; `Invalid` for `csr` when there is none."""
     try:
         return x509.load_pem_x509_csr(pem.encode())
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
@@ -359,7 +403,3 @@ def _granted(line: bytes) -> Grant:
     if isinstance(said, Refusal):
         raise from_code(said.code, said.message, field=said.field)
     return said
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()

@@ -5,28 +5,38 @@ The streams themselves are `stream.py`; to grpclib this is `protocol.Connection`
 """
 
 import asyncio
-import collections
 from typing import Protocol
 
 from aioquic.h3.connection import ErrorCode
-from aioquic.h3.events import DataReceived, H3Event, HeadersReceived
 from aioquic.quic.events import StopSendingReceived, StreamDataReceived, StreamReset
 from grpclib.exceptions import StreamTerminatedError
 from h2.exceptions import StreamClosedError
 
-from nano.fabric.h3 import Http3
+from nano.fabric.h3 import Http3, Malformed
+from nano.fabric.header_blocks import Headers, headers_frame
 from nano.fabric.quic import Connection
-from nano.fabric.stream import Cancellable, Headers, Stream
+from nano.fabric.stream import Cancellable, Stream
+from nano.fabric.udp import Address
+from nano.fabric.whole_frames import data_frame_head
 from nano.model.errors import NanoError
 from nano.model.peers import Peer
 
 _CANCELLED = ErrorCode.H3_REQUEST_CANCELLED
+_MALFORMED = {ErrorCode.H3_MESSAGE_ERROR, ErrorCode.H3_EXCESSIVE_LOAD}
+
+_HOLD_BYTES = 4096
+"""What a stream says is held back to the end of the turn, or until so much has gathered: head, message and
+trailers of a call go to QUIC as one."""
 
 
 class Carrier(Protocol):
     """The link, as far as exchanges need it."""
 
     error: NanoError | None
+    fingerprint: str
+
+    @property
+    def address(self) -> Address: ...
 
     @property
     def peer(self) -> Peer: ...
@@ -61,8 +71,11 @@ class Exchanges:
         self._deaf: set[int] = set()
         """Streams that the peer was asked to stop, and that may still bring what was on its way. HTTP/3 has
         forgotten them: it would take that for the beginning of a malformed request."""
+        self._held: dict[int, bytes] = {}
+        """By stream: frames that go to QUIC with what follows in this turn, or at its end."""
         self._senders: dict[int, asyncio.Future[None]] = {}
-        self._slots: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._slots: dict[asyncio.Future[None], None] = {}
+        """Callers that wait for the peer to allow one more stream, in the order in which they came."""
         self.last_used = self._loop.time()
 
     def __len__(self) -> int:
@@ -103,39 +116,65 @@ class Exchanges:
             await self._slot()
         if self._carrier.error is not None:
             raise LinkLost(self._carrier.error)
-        stream.opened(self._quic.get_next_available_stream_id())
+        stream.opened(self._quic.open_stream())
         self._streams[stream.id] = stream
 
     def send_headers(self, stream: Stream, headers: Headers, *, end: bool) -> None:
-        if self._carrier.error is not None or self._http is None or self._is_stopped(stream):
+        if self._carrier.error is not None or self._http is None or not self._quic.takes_data(stream.id):
             raise StreamClosedError(stream.id)
-        block = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        self._http.send_headers(stream.id, block, end)
         stream.sent_headers = True
         stream.sent_end = stream.sent_end or end
-        self._carrier.flush_soon()
+        self._say(stream.id, headers_frame(headers), end=end)
 
     async def send_data(self, stream: Stream, data: bytes, *, end: bool) -> None:
         """Send in parts, each when there is room below the mark."""
         mark = stream.send_mark_bytes
         parts = range(0, len(data), mark) or (0,)
         for start in parts:
-            while self._quic.unsent_bytes(stream.id) >= mark and stream.error is None:
+            while (
+                self._quic.unsent_bytes(stream.id) >= mark
+                and stream.error is None
+                and self._quic.takes_data(stream.id)
+            ):
                 await self._room(stream.id)
             if stream.unwanted:
                 return
-            if stream.error is not None or self._http is None or self._is_stopped(stream):
+            if stream.error is not None or self._http is None or not self._quic.takes_data(stream.id):
                 raise StreamClosedError(stream.id)
             part = data if len(data) <= mark else data[start : start + mark]
             last = end and start == parts[-1]
-            self._http.send_data(stream.id, part, last)
             stream.sent_end = stream.sent_end or last
-            self._carrier.flush_soon()
+            self._say(stream.id, b"".join((data_frame_head(len(part)), part)), end=last)
 
-    def _is_stopped(self, stream: Stream) -> bool:
-        """Whether QUIC has given up this stream already, though the news is still on its way to us."""
-        is_open = stream.sent_headers or not self._quic.is_client
-        return is_open and not self._quic.takes_data(stream.id)
+    def say_data(self, stream: Stream, data: bytes, *, end: bool) -> bool:
+        """Send `data` if that needs no wait; whether it was sent."""
+        if (
+            self._carrier.error is not None
+            or len(data) > stream.send_mark_bytes
+            or not self._quic.takes_data(stream.id)
+            or self._quic.unsent_bytes(stream.id) >= stream.send_mark_bytes
+        ):
+            return False
+        stream.sent_end = stream.sent_end or end
+        self._say(stream.id, b"".join((data_frame_head(len(data)), data)), end=end)
+        return True
+
+    def _say(self, stream_id: int, frame: bytes, *, end: bool) -> None:
+        held = self._held.pop(stream_id, None)
+        if held is not None:
+            frame = held + frame
+        if end or len(frame) >= _HOLD_BYTES:
+            self._quic.send_stream_data(stream_id, frame, end)
+        else:
+            self._held[stream_id] = frame
+        self._carrier.flush_soon()
+
+    def push(self) -> None:
+        """Give QUIC what was held back."""
+        for stream_id, frame in self._held.items():
+            if self._quic.takes_data(stream_id):
+                self._quic.send_stream_data(stream_id, frame)
+        self._held.clear()
 
     def consumed(self, stream_id: int, size_bytes: int) -> None:
         """The application took bytes: tell the peer when that makes a difference."""
@@ -147,6 +186,8 @@ class Exchanges:
 
         After the end was sent nothing is reset: it would take back trailers not yet on the wire.
         """
+        self._held.pop(stream.id, None)
+        resolve(self._senders.pop(stream.id, None))
         if stream.id < 0 or self._carrier.error is not None or not self._quic.has_stream(stream.id):
             return
         if not stream.sent_end:
@@ -155,7 +196,8 @@ class Exchanges:
         if not stream.received_end:
             stream.received_end = True
             self._deaf.add(stream.id)
-            self._quic.stop_stream(stream.id, code if self._quic.is_client else ErrorCode.H3_NO_ERROR)
+            blamed = self._quic.is_client or code in _MALFORMED
+            self._quic.stop_stream(stream.id, code if blamed else ErrorCode.H3_NO_ERROR)
         if self._http is not None:
             self._http.forget(stream.id)
         self._carrier.flush_soon()
@@ -168,6 +210,8 @@ class Exchanges:
         self._streams.pop(stream.id, None)
         if not (stream.sent_end and stream.received_end):
             self.reset(stream, _CANCELLED if self._quic.is_client else ErrorCode.H3_INTERNAL_ERROR)
+        if self._http is not None:
+            self._http.forget(stream.id)
         if self._quic.release(stream.id) and self._carrier.error is None:
             self._carrier.flush_soon()
         resolve(self._senders.pop(stream.id, None))
@@ -178,17 +222,46 @@ class Exchanges:
     def get_peer(self) -> Peer:
         return self._carrier.peer
 
+    @property
+    def fingerprint(self) -> str:
+        """What the peer's key is known by."""
+        return self._carrier.fingerprint
+
+    @property
+    def host(self) -> str:
+        """Where the peer is now."""
+        return self._carrier.address[0]
+
     # What the link tells
 
-    def receive(self, event: StreamDataReceived | StreamReset | StopSendingReceived) -> None:
-        """Something happened to a stream."""
-        if self._http is None or (isinstance(event, StreamDataReceived) and self._unheard(event)):
+    def receive(self, event: StreamDataReceived) -> None:
+        """Something came on a stream."""
+        if self._http is None or (self._deaf and self._unheard(event)):
             return
-        for found in self._http.handle_event(event):
-            self._http_event(found)
+        stream_id = event.stream_id
+        try:
+            pieces = self._http.read(event)
+        except Malformed as found:
+            self._malformed(stream_id, found)
+            return
+        for headers, data, ended in pieces:
+            if headers is not None:
+                self._headers_came(stream_id, headers, ended=ended)
+            elif (stream := self._streams.get(stream_id)) is not None:
+                if data:
+                    self._quic.hold(stream_id, len(data))
+                    stream.data_came(data)
+                if ended:
+                    stream.ended()
+        if event.end_stream:
+            self._deaf.discard(stream_id)
+
+    def broken(self, event: StreamReset | StopSendingReceived) -> None:
+        """The peer gave a stream up in one direction."""
+        if self._http is None:
+            return
+        self._http.handle_event(event)
         match event:
-            case StreamDataReceived(stream_id=stream_id, end_stream=True):
-                self._deaf.discard(stream_id)
             case StreamReset(stream_id=stream_id, error_code=code):
                 self._deaf.discard(stream_id)
                 self._broken_off(stream_id, code)
@@ -201,7 +274,9 @@ class Exchanges:
             resolve(self._senders.pop(stream_id))
         free = self._quic.free_streams
         while self._slots and free > 0:
-            resolve(self._slots.popleft())
+            first = next(iter(self._slots))
+            del self._slots[first]
+            resolve(first)
             free -= 1
 
     def _unheard(self, event: StreamDataReceived) -> bool:
@@ -211,22 +286,14 @@ class Exchanges:
             self._deaf.discard(event.stream_id)
         return True
 
-    def _http_event(self, event: H3Event) -> None:
-        match event:
-            case DataReceived(data=data, stream_id=stream_id, stream_ended=ended):
-                stream = self._streams.get(stream_id)
-                if stream is None:
-                    return
-                if data:
-                    self._quic.hold(stream_id, len(data))
-                    stream.data_came(data)
-                if ended:
-                    stream.ended()
-            case HeadersReceived(headers=block, stream_id=stream_id, stream_ended=ended):
-                self._headers_came(stream_id, block, ended=ended)
+    def _malformed(self, stream_id: int, found: Malformed) -> None:
+        """What came on a stream is no message: break off this stream, and no other."""
+        stream = self._streams.get(stream_id) or Stream(self, stream_id)
+        stream.received_end = stream.received_end or found.ended
+        stream.terminate(StreamTerminatedError(f"the peer sent what is no message: {found}"))
+        self.reset(stream, found.code)
 
-    def _headers_came(self, stream_id: int, block: list[tuple[bytes, bytes]], *, ended: bool) -> None:
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in block]
+    def _headers_came(self, stream_id: int, headers: Headers, *, ended: bool) -> None:
         stream = self._streams.get(stream_id)
         if stream is None:
             if self._quic.is_client:
@@ -238,7 +305,7 @@ class Exchanges:
             else:  # given up by the peer in the very packet that brought it
                 stream.sent_end, stream.received_end = True, ended
                 stream.release()
-        elif dict(headers).get(":status", "").startswith("1"):
+        elif headers and headers[0][0] == ":status" and headers[0][1].startswith("1"):
             return  # an interim answer (RFC 9110, 15.2)
         else:
             stream.headers_came(headers, last=ended)
@@ -259,6 +326,7 @@ class Exchanges:
         if stream is None:
             return
         stream.sent_end = True  # QUIC answered with a reset already
+        self._held.pop(stream_id, None)
         resolve(self._senders.pop(stream_id, None))
         if code == ErrorCode.H3_NO_ERROR:
             stream.unwanted = True
@@ -268,12 +336,12 @@ class Exchanges:
 
     async def _slot(self) -> None:
         waiter = self._loop.create_future()
-        self._slots.append(waiter)
+        self._slots[waiter] = None
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter in self._slots:
-                self._slots.remove(waiter)
+                del self._slots[waiter]
             else:
                 self.wake()  # it was given a place and does not take it: that is for the next one
             raise

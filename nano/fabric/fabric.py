@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
+from cryptography import x509
 from grpclib.encoding.base import CodecBase
 
 from nano.fabric import roster_events
 from nano.fabric.addresses import static_addresses
+from nano.fabric.announcement import Announcement, Kind
+from nano.fabric.applicants import Applicants
 from nano.fabric.bulk import BulkHandler, BulkRoles
 from nano.fabric.bulk_client import BulkClient
 from nano.fabric.bulk_server import BulkServer
@@ -31,10 +34,11 @@ from nano.fabric.codec import MessageCodec
 from nano.fabric.credentials import Credentials, WallClock
 from nano.fabric.directory import Directory
 from nano.fabric.ends import Handlers, Listener, Route
+from nano.fabric.heart import Heart
 from nano.fabric.identity import Identity
 from nano.fabric.link import Link
 from nano.fabric.links import Links, Purpose
-from nano.fabric.liveness import Patience
+from nano.fabric.liveness import Pace, Patience
 from nano.fabric.multicast import Group
 from nano.fabric.roster import Roster
 from nano.fabric.roster_events import News
@@ -95,32 +99,34 @@ class Fabric:
     def __init__(
         self,
         config: FabricConfig,
-        identity: Identity,
+        credentials: Credentials,
         jobs: asyncio.TaskGroup,
         codec: CodecBase,
-        clock: WallClock,
     ) -> None:
         self._config = config
         self._jobs = jobs
         self._codec = codec
-        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._calls = CallServer(jobs, codec)
         self._bulk: BulkServer | None = None
         self._on_sample: OnSample | None = None
-        self._expelled: set[Peer] = set()
+        self._applicants: Applicants | None = None
         self._readers: set[asyncio.Queue[PeerEvent | None]] = set()
         self._kept: dict[Peer, asyncio.Task[None]] = {}
         self._kept_roles: set[Role] = set()
         self._doubted: set[Link] = set()
         self._closed = False
-        credentials = Credentials.load(identity, clock)
-        route = Route(config.datagram_bytes, Patience(config.keep_alive_s, config.suspect_s, config.lost_s))
+        self._credentials = credentials
+        patience = Patience(config.keep_alive_s, config.suspect_s, config.lost_s)
+        self.pace = Pace(config.keep_alive_s)
+        """How often peers that say nothing are asked: less often where they are very many."""
+        self._heart = Heart(min(config.keep_alive_s, 1.0))
+        route = Route(config.datagram_bytes, patience, self.pace, self._heart)
         self._listener = Listener(
             config.host, config.port, credentials=credentials, route=route, handlers=self._handlers(None)
         )
         self._static = static_addresses(config.peers)
-        self._directory = _Directory(self, config, identity, self._listener.address[1])
+        self._directory = _Directory(self, config, credentials.identity, self._listener.address[1])
         self._links = Links(self._directory, credentials, route, jobs, self._handlers)
 
     @classmethod
@@ -135,12 +141,14 @@ class Fabric:
     ) -> AsyncIterator["Fabric"]:
         """Take part as `identity` for the time of the context, then leave in good order."""
         failure: BaseException | None = None
+        credentials = Credentials.load(identity, clock)
         async with asyncio.TaskGroup() as jobs:
-            fabric = cls(config, identity, jobs, codec or MessageCodec(), clock)
+            fabric = cls(config, credentials, jobs, codec or MessageCodec())
             try:
                 async with fabric._directory:
-                    yield fabric
-                    await fabric.close()
+                    with fabric._heart.beating():
+                        yield fabric
+                        await fabric.close()
             except BaseException as error:  # noqa: BLE001 - raised again below, as it is and not as a group
                 failure = error
             finally:
@@ -152,6 +160,11 @@ class Fabric:
     def address(self) -> Address:
         """Where this process listens."""
         return self._listener.address
+
+    @property
+    def issuer(self) -> x509.Certificate:
+        """The authority that signed the certificate which this process shows on new links."""
+        return self._credentials.issuer
 
     @property
     def links(self) -> list[Link]:
@@ -173,21 +186,27 @@ class Fabric:
         """Answer GET, HEAD and PUT of bodies for the roles that the table names."""
         self._bulk = BulkServer(self._jobs, handler, roles)
 
-    def expel(self, peer: Peer) -> None:
-        """Have nothing to do with `peer` any more: close its links, refuse new ones."""
-        self._expelled.add(peer)
-        for link in self.links:
-            if link.is_up and link.peer == peer:
-                link.close(Forbidden(f"{peer} was removed from the zone", subject=str(peer)))
+    def admit_applicants(self) -> None:
+        """Give links to peers without a certificate of the zone too, few of them, as `Role.APPLICANT`.
 
-    def readmit(self, peer: Peer) -> None:
-        self._expelled.discard(peer)
+        They may call what the table of roles opens to applicants, one call at a time; nothing else of
+        theirs is taken in, and nobody hears of them.
+        """
+        self._applicants = Applicants()
+        self._listener.admits_applicants = True
 
     def renewed(self, identity: Identity) -> None:
-        """Read the files of `identity` again: links from now on show the new certificate, old ones go on."""
-        credentials = Credentials.load(identity, self._clock)
+        """Read the files of `identity` again: its certificate, the authorities, and who was shut out.
+
+        Handshakes that end from now on go by that. Links that are up go on, but for those of peers whose key
+        was shut out: they are closed.
+        """
+        self._credentials = credentials = Credentials.load(identity, self._credentials.clock)
         self._listener.credentials = credentials
         self._links.credentials = credentials
+        for link in self.links:
+            if link.is_up and link.fingerprint in credentials.removed:
+                link.close(_removed(link))
 
     # Calling
 
@@ -277,14 +296,19 @@ class Fabric:
         return handlers
 
     def _up(self, link: Link, dialled: tuple[Peer, Address, Purpose] | None) -> None:
-        if link.peer in self._expelled:
-            link.close(Forbidden(f"{link.peer} was removed from the zone", subject=str(link.peer)))
+        if link.fingerprint in self._credentials.removed:  # since the handshake began
+            link.close(_removed(link))
+        elif link.peer.role is Role.APPLICANT:
+            if self._applicants is not None:
+                self._applicants.up(link)
         elif dialled is None or dialled[2] is Purpose.CALLS:
             link.announced = True
             self._directory.tell(roster_events.LinkUp(link.peer, dialled[1] if dialled else None))
 
     def _down(self, link: Link, error: NanoError, dialled: tuple[Peer, Address, Purpose] | None) -> None:
         self._doubted.discard(link)
+        if self._applicants is not None:
+            self._applicants.down(link)
         if dialled is not None:
             self._links.drop(link)
         if link.announced:
@@ -299,14 +323,22 @@ class Fabric:
     def _request(self, link: Link, stream: Stream, headers: Headers) -> None:
         """gRPC says what it is; everything else is a body."""
         if dict(headers).get("content-type", "").startswith("application/grpc"):
-            self._calls.accept(stream, headers)
-        elif self._bulk is not None:
+            self._calls.accept(stream, headers, self._refusal(link))
+        elif self._bulk is not None and link.peer.role is not Role.APPLICANT:
             self._bulk.accept(link, stream, headers)
         else:
             stream.release()
 
+    def _refusal(self, link: Link) -> NanoError | None:
+        """Why nothing that comes on this link is answered, if so."""
+        if link.fingerprint in self._credentials.removed:
+            return _removed(link)
+        if link.peer.role is Role.APPLICANT and self._applicants is not None:
+            return self._applicants.refusal(link)
+        return None
+
     def _datagram(self, link: Link, data: bytes) -> None:
-        if self._on_sample is None:
+        if self._on_sample is None or link.peer.role is Role.APPLICANT:
             return
         try:
             self._on_sample(link.peer, data)
@@ -318,17 +350,17 @@ class Fabric:
     # Keeping links
 
     def _keep(self, peer: Peer) -> None:
-        if peer not in self._kept and not self._closed and peer not in self._expelled:
+        if peer not in self._kept and not self._closed:
             job = self._jobs.create_task(self._links.keep(peer), name=f"keep {peer}")
             self._kept[peer] = job
             job.add_done_callback(lambda _: self._kept.pop(peer, None))
 
-    def _hinted(self, peer: Peer) -> None:
-        """A peer that we are linked to says that it is here: it may be a new life of it, or a new place."""
+    def _hinted(self, peer: Peer, address: Address) -> None:
+        """A peer that we are linked to is said to be here: it may be a new life of it, or a new place."""
         link = self._links.existing(peer, Purpose.CALLS)
         if link is not None and link not in self._doubted and not self._closed:
             self._doubted.add(link)
-            job = self._jobs.create_task(self._links.prove(link), name=f"prove {peer}")
+            job = self._jobs.create_task(self._links.prove(link, address), name=f"prove {peer}")
             job.add_done_callback(lambda _: self._doubted.discard(link))
 
     # Leaving
@@ -370,10 +402,18 @@ class _Directory(Directory):
         )
         self._fabric = fabric
 
-    def tell(self, event: roster_events.Event) -> None:
-        super().tell(event)
-        if isinstance(event, roster_events.Heard):
-            self._fabric._hinted(event.announcement.peer)
+    def _hear(self, announcement: Announcement, host: str) -> None:
+        super()._hear(announcement, host)
+        if announcement.kind is not Kind.LEAVING and self.roster.is_ours(announcement):
+            self._fabric._hinted(announcement.peer, (host, announcement.port))
+
+
+def _removed(link: Link) -> Forbidden:
+    return Forbidden(
+        f"{link.peer} was removed from the zone with its key {link.fingerprint[:16]}: to come back, join "
+        "with a new key",
+        subject=str(link.peer),
+    )
 
 
 def _label(target: Peer | Role) -> str:

@@ -13,6 +13,11 @@ MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
 _PREFIX = struct.Struct(">BI")
 
 
+def framed(message: bytes) -> bytes:
+    """`message` with its prefix."""
+    return _PREFIX.pack(0, len(message)) + message
+
+
 def message_size(prefix: bytes) -> int:
     """The length that a prefix announces; a `GRPCError` where it must not be followed.
 

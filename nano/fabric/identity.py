@@ -8,13 +8,16 @@ names; a link is trusted after both.
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from nano.model import names
@@ -22,6 +25,7 @@ from nano.model.errors import Invalid, Untrusted
 from nano.model.peers import Peer, Role
 
 SCHEME = "nano"
+TRUST_FILE = "trust.json"
 _LABEL_LIMIT = 63  # RFC 1035, 2.3.4
 
 
@@ -37,7 +41,7 @@ _EKU = {Usage.SERVER: ExtendedKeyUsageOID.SERVER_AUTH, Usage.CLIENT: ExtendedKey
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A peer's own certificate and key on disk, and the certificate of the authority that it trusts."""
+    """A peer's own certificate and key on disk, and the certificates of the authorities that it trusts."""
 
     zone: str
     role: Role
@@ -53,6 +57,11 @@ class Identity:
     @property
     def dns_name(self) -> str:
         return dns_name(self.zone, self.peer)
+
+    @property
+    def trust_file(self) -> Path:
+        """Whom the zone shut out, as far as this peer was told; see `trust.py`."""
+        return self.certificate_file.with_name(TRUST_FILE)
 
 
 def dns_name(zone: str, peer: Peer) -> str:
@@ -73,20 +82,67 @@ def parse_uri(text: str) -> tuple[str, Peer]:
         found = names.plain("zone", zone), Peer(Role(role), names.plain("id", name))
     except (ValueError, Invalid) as error:
         raise _foreign(text) from error
-    if scheme != SCHEME:
+    if scheme != SCHEME or found[1].role is Role.APPLICANT:
         raise _foreign(text)
     return found
 
 
-def verify_issued(certificate: x509.Certificate, authority: x509.Certificate) -> None:
-    """Raise `Untrusted` unless `authority` itself signed `certificate`: a zone has no intermediates."""
+def fingerprint_of(key: ec.EllipticCurvePublicKey) -> str:
+    """What a key is known by: SHA-256 of its SubjectPublicKeyInfo (RFC 5280, 4.1.2.7), in hex."""
+    return hashlib.sha256(spki_of(key)).hexdigest()
+
+
+def spki_of(key: ec.EllipticCurvePublicKey) -> bytes:
+    """The key as DER of its SubjectPublicKeyInfo."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def key_in(certificate: x509.Certificate | x509.CertificateSigningRequest) -> ec.EllipticCurvePublicKey:
+    """The key that `certificate` is for; `Untrusted` unless it is of the one kind that Nano uses."""
     try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature) as error:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Untrusted(f"the key of a certificate cannot be read: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Untrusted("the certificate is not for an ECDSA key on P-256")
+    return key
+
+
+def authority_fingerprint(certificate: x509.Certificate) -> str:
+    """What an authority is known by: SHA-256 of its certificate, in hex."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def verify_issued(certificate: x509.Certificate, authorities: Iterable[x509.Certificate]) -> x509.Certificate:
+    """Which of `authorities` itself signed `certificate`; `Untrusted` if none: a zone has no
+    intermediates."""
+    failure: Exception | None = None
+    for authority in authorities:
+        try:
+            certificate.verify_directly_issued_by(authority)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+            failure = error
+        else:
+            return authority
+    raise Untrusted(
+        "the certificate was not signed by this zone's authority: the peer is of another zone, or the "
+        "zone was made anew; enrol the peer again"
+    ) from failure
+
+
+def verify_applicant(certificate: x509.Certificate) -> Peer:
+    """Who asks to be let in with a certificate that it signed itself: a key without a name.
+
+    `Untrusted` when it is not self-signed or of another kind of key. What else it says is nobody's business.
+    """
+    try:
+        certificate.verify_directly_issued_by(certificate)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise Untrusted(
-            "the certificate was not signed by this zone's authority: the peer is of another zone, or the "
-            "zone was made anew; enrol the peer again"
+            "the certificate was signed neither by this zone's authority nor by its own key: enrol the peer "
+            "again"
         ) from error
+    return Peer(Role.APPLICANT, fingerprint_of(key_in(certificate)))
 
 
 def verify_peer(

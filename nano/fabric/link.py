@@ -5,7 +5,7 @@ in `ends.py`. No thread and no task: datagrams, timers and calls drive it, in th
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import structlog
@@ -13,19 +13,38 @@ from aioquic.h3.connection import ErrorCode
 from aioquic.quic import events as quic_events
 from cryptography import x509
 
+from nano.fabric import datagrams
+from nano.fabric.busy import Busy, BusyPeer
 from nano.fabric.exchanges import Exchanges, resolve
-from nano.fabric.liveness import Liveness, Move, Patience
+from nano.fabric.identity import fingerprint_of, key_in
+from nano.fabric.liveness import Liveness, Move, Pace, Patience
 from nano.fabric.quic import Connection, is_trust_error
+from nano.fabric.sparing import Sparing
 from nano.fabric.stream import Headers, Stream
 from nano.fabric.udp import Address, Datagram, Train
-from nano.model.errors import Internal, NanoError, Unreachable, Untrusted
+from nano.model.errors import Corrupt, Internal, NanoError, Unreachable, Untrusted
 from nano.model.peers import Peer
 
 _TIMER_SLACK_S = 0.25
+_EAGER = 24
+"""Things said in one turn after which a packet goes out though the turn is not over: a peer that gets the
+first of a hundred calls early works on them while we still make the others. Not while so many streams wait
+for path or peer."""
+
+_LATE_S = 0.25
+"""A timer that comes later than this says that the loop was busy, and heard nobody."""
+
+_BUSY_TOLD = 3
+"""How often, after the first time, the other end is told by what it knows our signs when we are busy."""
+
+_CATCH_UP_S = 0.05
+"""How long to wait for what still stands in the socket before a peer is judged."""
 
 _log = structlog.get_logger("nano.fabric")
+_sparing = Sparing()
 
-Verify = Callable[[x509.Certificate | None], Peer]
+Verify = Callable[[Sequence[x509.Certificate]], Peer]
+"""Who showed these certificates, its own first; raises `Untrusted`."""
 
 
 class Owner(Protocol):
@@ -44,7 +63,14 @@ class Owner(Protocol):
         """A trusted peer asks for something."""
 
     def datagram(self, link: "Link", data: bytes) -> None:
-        """A trusted peer sent a datagram."""
+        """A trusted peer sent a sample; `data` is what it says, without its kind."""
+
+    def is_behind(self) -> bool:
+        """Whether something has come for the socket of this link that was not read yet."""
+        ...
+
+    def sign_known(self, link: "Link", sign_id: bytes) -> None:
+        """Signs with this id are of this link's peer."""
 
     def address_issued(self, link: "Link", connection_id: bytes) -> None:
         """Packets with this id are for this link."""
@@ -64,6 +90,7 @@ class Link:
         send: Callable[[Iterable[Datagram]], None],
         verify: Verify,
         patience: Patience,
+        pace: Pace,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._quic = connection
@@ -71,11 +98,23 @@ class Link:
         self._send = send
         self._verify = verify
         self._liveness = Liveness(patience, self._loop.time(), asks=connection.is_client)
+        self._pace = pace
+        self.busy = Busy()
+        self.busy_peer: BusyPeer | None = None
+        """By what signs of a busy peer are known, once it has told."""
+        self._busy_told = 0
         self.exchanges = Exchanges(connection, self)
         self._timer: asyncio.TimerHandle | None = None
         self._flush_handle: asyncio.Handle | None = None
+        self._waiting = 0
+        """Things said since a packet was last made."""
+        self._held_back = 0
+        """Streams that had more to say than that packet could take."""
         self._pings: dict[int, asyncio.Future[None]] = {}
         self._peer: Peer | None = None
+        self._refused = False
+        self.fingerprint = ""
+        """What the peer's key is known by; empty before the link is up."""
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self.announced = False
         """Whether the owner told others of this link; it is the owner's own mark."""
@@ -107,6 +146,11 @@ class Link:
         return self._liveness.suspected
 
     @property
+    def patience(self) -> Patience:
+        """After how much silence this peer is asked, suspected, lost: longer where very many are asked."""
+        return self._liveness.patience
+
+    @property
     def address(self) -> Address:
         """Where the peer is now."""
         address: Address = self._quic.get_peer_address() or ("", 0)
@@ -122,6 +166,11 @@ class Link:
         """Take datagrams in; `flush` answers all that came."""
         self._guarded(self._receive, train)
 
+    def take_sign(self, sign: bytes) -> None:
+        """Take in what may be a sign of a busy peer."""
+        if self.is_up and self.busy_peer is not None and self.busy_peer.proves(sign):
+            self._liveness.busy(self._loop.time())
+
     def drained(self) -> None:
         """All that had come is taken in: act on it now, and answer once those whom it woke had their turn."""
         self._guarded(self._act)
@@ -136,6 +185,9 @@ class Link:
         """Send at the end of this turn of the loop: what several calls say now goes into one packet."""
         if self._flush_handle is None and self.error is None:
             self._flush_handle = self._loop.call_soon(self.flush)
+        self._waiting += 1
+        if self._waiting >= _EAGER >= self._held_back:
+            self._guarded(self._transmit)
 
     def close(self, error: NanoError | None = None) -> None:
         """End the link now; calls that are open fail with `error`."""
@@ -146,6 +198,11 @@ class Link:
         self._transmit()
         self.graceful = error is None
         self._end(error or Unreachable("the link was closed on this side"))
+
+    def drop(self, error: NanoError) -> None:
+        """End the link and say nothing: nobody is at the other end."""
+        if self.error is None:
+            self._end(error)
 
     async def leave(self) -> None:
         """Ask the peer to start no more calls here, and return when it knows. Open calls go on."""
@@ -179,8 +236,8 @@ class Link:
         self._owner.request(self, stream, headers)
 
     def send_datagram(self, data: bytes) -> bool:
-        """Send `data` if it fits into one packet and the peer takes datagrams; it may be lost on the way."""
-        if not self.is_up or not self._quic.offer_datagram(data):
+        """Send a sample if it fits into a packet and the peer takes datagrams; it may be lost on the way."""
+        if not self.is_up or not self._quic.offer_datagram(datagrams.SAMPLE + data):
             return False
         self.flush_soon()
         return True
@@ -204,7 +261,9 @@ class Link:
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, the loop must not go on with half a link
-            _log.error("link.defect", peer=str(self._peer), exc_info=error)
+            left_out = _sparing.left_out("defect", self._loop.time())
+            if left_out is not None:
+                _log.error("link.defect", peer=str(self._peer), left_out=left_out, exc_info=error)
             self._end(Internal("the link was ended by a defect of ours: see this service's log"))
 
     def _receive(self, train: Train) -> None:
@@ -216,6 +275,7 @@ class Link:
     def _act(self) -> None:
         while (event := self._quic.next_event()) is not None:
             self._handle(event)
+        self._quic.settle()
 
     def _flush(self) -> None:
         self._act()
@@ -223,28 +283,36 @@ class Link:
         ended = self._quic.ended
         if ended is not None:
             self.graceful = _is_graceful(ended)
+            if self._peer is None and not self._quic.is_client and not self._refused:
+                self._tell_of_stranger(
+                    f"the handshake failed: {ended.reason_phrase or hex(ended.error_code)}"
+                )
             self._end(_reason(ended))
         else:
             self.exchanges.wake()
             self._arm()
 
     def _transmit(self) -> None:
+        self._waiting = 0
         if not self._quic.has_path:
             return  # not one valid packet yet: nobody to answer
-        datagrams = self._quic.datagrams_to_send(now=self._loop.time())
+        self.exchanges.push()
+        now = self._loop.time()
+        if self._quic.is_quiet(now):
+            return
+        datagrams = self._quic.datagrams_to_send(now=now)
+        self._held_back = self._quic.waiting_streams
         if datagrams:
             self._send(datagrams)
 
     def _handle(self, event: quic_events.QuicEvent) -> None:
         match event:
-            case (
-                quic_events.StreamDataReceived()
-                | quic_events.StreamReset()
-                | quic_events.StopSendingReceived()
-            ) if self._peer is not None:
+            case quic_events.StreamDataReceived() if self._peer is not None:
                 self.exchanges.receive(event)
+            case quic_events.StreamReset() | quic_events.StopSendingReceived() if self._peer is not None:
+                self.exchanges.broken(event)
             case quic_events.DatagramFrameReceived() if self.is_up:
-                self._owner.datagram(self, event.data)
+                self._datagram(event.data)
             case quic_events.PingAcknowledged():
                 resolve(self._pings.pop(event.uid, None))
             case quic_events.ProtocolNegotiated():
@@ -257,13 +325,50 @@ class Link:
                 self._owner.address_retired(self, event.connection_id)
 
     def _trust(self) -> None:
+        shown = self._quic.peer_certificates
         try:
-            self._peer = self._verify(self._quic.peer_certificate)
+            self._peer = self._verify(shown)
+            self.fingerprint = fingerprint_of(key_in(shown[0]))
         except Untrusted as error:
-            _log.warning("link.refused", reason=str(error), address=self.address)
+            self._refused = True
+            self._tell_of_stranger(str(error))
             self._quic.close_untrusted(str(error)[:200])
         else:
+            self._tell_busy()
             self._owner.link_up(self)
+
+    def _tell_of_stranger(self, reason: str) -> None:
+        left_out = _sparing.left_out("refused", self._loop.time())
+        if left_out is not None:
+            _log.warning("link.refused", reason=reason[:200], address=self.address, left_out=left_out)
+
+    def _datagram(self, data: bytes) -> None:
+        match data[:1]:
+            case datagrams.SAMPLE:
+                if self._liveness.sampled(self._loop.time()) and self._quic.is_client:
+                    self._quic.offer_datagram(datagrams.pace(self._liveness.patience.keep_alive_s))
+                self._pace.spares(self)
+                self._owner.datagram(self, data[1:])
+            case datagrams.PACE | datagrams.BUSY:
+                try:
+                    self._told(data)
+                except Corrupt as error:
+                    _log.debug("datagram.refused", peer=str(self._peer), reason=str(error))
+
+    def _told(self, data: bytes) -> None:
+        """The peer tells something about itself; `Corrupt` if that is not well-formed."""
+        if data[:1] == datagrams.BUSY:
+            secret = datagrams.busy_secret(data)
+            if self.busy_peer is None:
+                self.busy_peer = BusyPeer(secret)
+                self._owner.sign_known(self, self.busy_peer.id)
+        elif not self._quic.is_client:
+            self._liveness.told(datagrams.interval_s(data))
+            self._tell_busy()
+
+    def _tell_busy(self) -> None:
+        if self._busy_told <= _BUSY_TOLD and self._quic.offer_datagram(datagrams.busy(self.busy.secret)):
+            self._busy_told += 1
 
     # Timers and waiters
 
@@ -281,20 +386,44 @@ class Link:
         self._timer = self._loop.call_at(at, self._timed)
 
     def _timed(self) -> None:
-        self._timer = None
-        self._guarded(self._look_at_clock)
+        timer, self._timer = self._timer, None
+        late_s = self._loop.time() - timer.when() if timer else 0.0
+        self._guarded(self._look_at_clock, late_s)
         self.flush()
 
-    def _look_at_clock(self) -> None:
+    def _look_at_clock(self, late_s: float) -> None:
         now = self._loop.time()
+        self._excuse(late_s, now)
         quic_at = self._quic.get_timer()
         if quic_at is not None and quic_at <= now:
             self._quic.handle_timer(now=now)
         for move in self._liveness.due(now):
             self._move(move)
 
+    def _excuse(self, late_s: float, now: float) -> None:
+        """What we had no time to hear was not silence. A socket that never gets empty excuses but so much."""
+        liveness = self._liveness
+        if late_s > _LATE_S:
+            liveness.excuse(late_s, now, grace_s=liveness.patience.keep_alive_s)
+        elif now >= liveness.verdict_at and liveness.may_wait and self._owner.is_behind():
+            liveness.excuse(0.0, now, grace_s=_CATCH_UP_S)
+
+    def _ask(self) -> None:
+        """A datagram that has to be acknowledged, and tells when the next is to be expected."""
+        if not self._quic.datagram_room_bytes:
+            self._quic.send_ping(0)  # not one of ours: it would not understand
+            return
+        self._pace.asks(self)
+        if self._pace.news():
+            _log.info("liveness.pace", interval_s=self._pace.interval_s, asked=self._pace.asked)
+        told_s = self._liveness.asking(self._pace.interval_s)
+        self._quic.offer_datagram(datagrams.pace(told_s))
+        self._tell_busy()
+
     def _move(self, move: Move) -> None:
         match move:
+            case Move.PING if self.is_up:
+                self._ask()
             case Move.PING:
                 self._quic.send_ping(0)
             case Move.SUSPECT if self.is_up:
@@ -307,6 +436,7 @@ class Link:
         for handle in (self._timer, self._flush_handle):
             if handle is not None:
                 handle.cancel()
+        self._pace.spares(self)
         self.exchanges.end(error)
         for ping in self._pings.values():
             if not ping.done():

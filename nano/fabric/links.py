@@ -1,14 +1,17 @@
 """The links that this process dials: one for each peer and purpose, made when somebody needs it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 from nano.fabric import roster_events
 from nano.fabric.credentials import Credentials
 from nano.fabric.directory import Directory
 from nano.fabric.ends import BULK_WINDOWS, CALL_WINDOWS, Dialled, Handlers, Route
 from nano.fabric.link import Link
+from nano.fabric.turns import Turns
 from nano.fabric.udp import Address, resolve
 from nano.model.errors import NanoError, Unreachable, from_code
 from nano.model.peers import Peer, Role
@@ -22,11 +25,18 @@ DIAL_S = 3.0
 IDLE_S = 30.0
 """After how long without use a link is closed that is not for the calls of every day."""
 
-PROOF_S = 0.5
-"""How long a peer may take to prove that the old link still reaches it."""
+PROOF_S = 0.25
+"""How long a peer that announces itself may take to answer on the old link before it is dialled anew as well.
+Nothing is lost by it: the old link is given up only once the new one is up and the old one still silent."""
+
+DIALS_AT_ONCE = 32
+DIAL_TURN_S = 0.25
+"""Handshakes of ours under way; one that takes longer than this waits for its peer (`turns.py`)."""
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
+_CALM_S = 1.0
+"""A link that held this long was not turned away: it is dialled again at once."""
 
 
 class Purpose(Enum):
@@ -61,6 +71,8 @@ class Links:
         self._links: dict[tuple[Peer, Purpose], Link] = {}
         self._leaving: set[Link] = set()
         self._attempts: dict[tuple[Peer, Purpose], asyncio.Task[Link | NanoError]] = {}
+        self._proofs: set[asyncio.Task[Any]] = set()
+        self._turns = Turns(DIALS_AT_ONCE, DIAL_TURN_S)
         self.gone: set[Peer] = set()
         """Who left in good order and will say so when it is back: not worth a dial."""
         self._closed = False
@@ -82,33 +94,75 @@ class Links:
         return await self._dial(peer, purpose)
 
     async def keep(self, peer: Peer) -> None:
-        """Hold a link to `peer` for as long as there is an address for it."""
+        """Hold a link to `peer` for as long as there is an address for it.
+
+        When nobody has answered at the last one, the network is asked once: it may only have been slow.
+        """
+        loop = asyncio.get_running_loop()
         pause_s = _FIRST_PAUSE_S
         while not self._closed and peer not in self.gone and self._directory.look(peer) is not None:
-            try:
+            began = loop.time()
+            with contextlib.suppress(NanoError):
                 link = await self.get(peer, Purpose.CALLS)
-            except NanoError:
+                began = loop.time()
+                await link.wait_closed()
+            if loop.time() - began > _CALM_S:
+                pause_s = _FIRST_PAUSE_S
+            else:  # nobody there, or one who turns us away: we see that only after the link was up
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            else:
-                pause_s = _FIRST_PAUSE_S
-                await link.wait_closed()
+        if not self._closed and peer not in self.gone:
+            self._directory.ask(peer.role)
 
-    async def prove(self, link: Link) -> None:
-        """Close `link` unless its peer still answers on it."""
+    async def prove(self, link: Link, address: Address) -> None:
+        """Whether the peer of `link`, who is said to be at `address`, started anew or moved: then replace it.
+
+        Who answers on the old link keeps it. Anybody may say where a peer is, and one that is merely busy
+        does not answer either, so the old link ends only when the peer has proven itself on a new one.
+        """
+        own = asyncio.current_task()
+        assert own is not None  # noqa: S101 - coroutines run in tasks
+        answer = self._jobs.create_task(_answers(link), name=f"ping {link.peer}")
+        self._proofs.add(own)
         try:
-            async with asyncio.timeout(PROOF_S):
-                await link.ping()
-        except TimeoutError:
+            await asyncio.wait({answer}, timeout=PROOF_S)
+            if not answer.done() and not self._closed:
+                await self._replace(link, address, answer)
+        finally:
+            answer.cancel()
+            self._proofs.discard(own)
+
+    async def _replace(self, link: Link, address: Address, answer: asyncio.Task[None]) -> None:
+        """Dial the peer of `link` there; if it answers on the new link and not on the old one, exchange them.
+
+        A peer that was busy answers on both, on the old one first: it was asked there before.
+        """
+        peer = link.peer
+        handlers = self._handlers((peer, address, Purpose.CALLS))
+        told, handlers.up = handlers.up, _nothing
+        try:
+            fresh = await self._connect(peer, Purpose.CALLS, address, handlers)
+        except (NanoError, OSError):
+            return  # a rumour, or it is gone: the silence of the old link will tell
+        is_anew = False
+        try:
+            await fresh.ping()
+            is_anew = link.error is not None or not answer.done()
+        except NanoError:
+            return
+        finally:
+            if not is_anew:
+                fresh.close()
+        if is_anew:
             link.close(
                 Unreachable(
-                    f"{link.peer} has started anew: what was asked of it before may not have come through; "
+                    f"{peer} has started anew: what was asked of it before may not have come through; "
                     "look, and ask again",
                     retry_after_s=1.0,
                 )
             )
-        except NanoError:
-            return  # it has ended meanwhile
+            self._add(peer, Purpose.CALLS, fresh)
+            told(fresh)
 
     def drop(self, link: Link) -> None:
         """The link is over."""
@@ -118,8 +172,8 @@ class Links:
 
     def close(self) -> None:
         self._closed = True
-        for attempt in list(self._attempts.values()):
-            attempt.cancel()
+        for job in (*self._attempts.values(), *self._proofs):
+            job.cancel()
         for link in self.all():
             link.close()
 
@@ -163,27 +217,40 @@ class Links:
         error: NanoError = Unreachable(f"no address is known for {peer}")
         for address in self._directory.roster.addresses_of(peer):
             try:
-                link = await self._connect(peer, purpose, address)
+                link = await self._connect(peer, purpose, address, self._dialled(peer, address, purpose))
             except NanoError as failure:
                 error = failure
             except OSError as failure:  # no socket, no such host, no such kind of address here
                 error = Unreachable(f"{peer} cannot be dialled at {address[0]}: {failure}")
             else:
-                self._add(peer, purpose, link)
                 return link
             self._directory.tell(roster_events.DialFailed(peer, address))
         return error
 
-    async def _connect(self, peer: Peer, purpose: Purpose, address: Address) -> Link:
-        dialled = Dialled(
-            await resolve(address),
-            peer,
-            credentials=self.credentials,
-            route=self._route,
-            handlers=self._handlers((peer, address, purpose)),
-            windows=_WINDOWS[purpose],
-        )
-        return await dialled.connect(DIAL_S)
+    def _dialled(self, peer: Peer, address: Address, purpose: Purpose) -> Handlers:
+        """As the fabric wants them; the link is known here before anybody hears that it is up."""
+        handlers = self._handlers((peer, address, purpose))
+        told = handlers.up
+
+        def up(link: Link) -> None:
+            self._add(peer, purpose, link)
+            told(link)
+
+        handlers.up = up
+        return handlers
+
+    async def _connect(self, peer: Peer, purpose: Purpose, address: Address, handlers: Handlers) -> Link:
+        at = await resolve(address)
+        async with self._turns.turn():
+            dialled = Dialled(
+                at,
+                peer,
+                credentials=self.credentials,
+                route=self._route,
+                handlers=handlers,
+                windows=_WINDOWS[purpose],
+            )
+            return await dialled.connect(DIAL_S)
 
     def _add(self, peer: Peer, purpose: Purpose, link: Link) -> None:
         before = self._links.get((peer, purpose))
@@ -202,3 +269,15 @@ class Links:
             link.close()
         else:
             loop.call_at(due, self._close_when_idle, link)
+
+
+async def _answers(link: Link) -> None:
+    """Return when the peer has answered, or the link is over."""
+    try:
+        await link.ping()
+    except NanoError:
+        return
+
+
+def _nothing(_: Link) -> None:
+    """Nobody hears of this link yet."""

@@ -180,6 +180,11 @@ class InterfaceWatch:
                 continue
 
 
+def own_addresses(interfaces: Sequence[str] = ()) -> list[str]:
+    """This host's addresses on the named interfaces, or on every one where the group would be joined."""
+    return sorted({each.address for each in (_pinned(interfaces) if interfaces else _usable())})
+
+
 def _pinned(interfaces: Sequence[str]) -> list[Interface]:
     """The named ones that are there now."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asker:

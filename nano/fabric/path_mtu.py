@@ -58,10 +58,15 @@ class PathMtu:
 
     def probe(self, now: float) -> int | None:
         """The size of a probe that should go out now, if any. It is on its way until its fate is told."""
-        if self._trying is not None or self._sent_bytes < WORTH_BYTES or now < self._wait_until:
+        if not self.is_due(now):
             return None
-        self._trying = next((size for size in LADDER if size > self.packet_bytes), None)
+        self._trying = next(size for size in LADDER if size > self.packet_bytes)
         return self._trying
+
+    def is_due(self, now: float) -> bool:
+        """Whether `probe` would give one."""
+        is_worth_it = self._sent_bytes >= WORTH_BYTES and self.packet_bytes < LADDER[-1]
+        return is_worth_it and self._trying is None and now >= self._wait_until
 
     def probe_arrived(self, size_bytes: int, now: float) -> None:
         """The peer has acknowledged a probe."""

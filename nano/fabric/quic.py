@@ -11,6 +11,9 @@ What is different from the stock connection, and why:
 * **Only streams that need service are looked at.** Stock code walks all streams for each packet.
 * **The server asks for the client's certificate.** Stock servers ignore `verify_mode`.
 * **Acknowledgements ride on data**, or wait a few milliseconds; a lone ping is answered at once.
+* **A window counts what lies here out of order**, and a stream that was skipped costs nothing until it
+  speaks. Stock code holds a window of zeros for one byte at its end, and makes thousands of streams for one.
+* **More is refused** of what RFC 9000 forbids (docs/conformance.md), and keys change before they are worn.
 * **Datagrams** that cannot be sent are refused (stock: an oversize one blocks the queue for ever), and the
   queue is bounded: the oldest goes first, since only the newest sample is of use.
 """
@@ -20,25 +23,36 @@ from collections.abc import Callable, Sequence, ValuesView
 from dataclasses import dataclass
 from typing import Any, cast
 
+import aioquic.quic.connection
 from aioquic import tls
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     MAX_STREAM_DATA_FRAME_CAPACITY,
     NetworkAddress,
+    QuicConnectionError,
     QuicConnectionState,
-    QuicReceiveContext,
+    stream_is_client_initiated,
     stream_is_unidirectional,
 )
-from aioquic.quic.events import ConnectionTerminated
-from aioquic.quic.packet import QuicFrameType, QuicHeader, QuicPacketType, pull_quic_header
+from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, StreamDataReceived
+from aioquic.quic.packet import (
+    STATELESS_RESET_TOKEN_SIZE,
+    QuicErrorCode,
+    QuicFrameType,
+    QuicHeader,
+    QuicPacketType,
+    pull_quic_header,
+)
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
+from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
 
 from nano.fabric import recovery
 from nano.fabric.fast_path import FastConnection
 from nano.fabric.path_mtu import WORTH_BYTES, PathMtu
+from nano.fabric.settled import CONNECTION_IDS, settle
 
 AIOQUIC_VERSION = "1.7.2"
 
@@ -50,6 +64,9 @@ DATAGRAM_QUEUE = 256
 
 _DATAGRAM_OVERHEAD = 30
 """Short header (1), connection id (8), packet number (2), frame type (1), length (2), AEAD tag (16)."""
+
+_SMALLEST_DATAGRAM = 1200
+"""What every path carries (RFC 9000, 14)."""
 
 _CONNECTION_ID_BYTES = 8
 """Length of our own ids: aioquic's default."""
@@ -63,14 +80,22 @@ _ACK_DELAY_S = 0.004
 _ACK_PACKETS = 32
 """Packets after which an acknowledgement goes out though nothing else does."""
 
-# Enum.__hash__ is a Python function, called nine times per packet. Members are singletons: identity does.
+# Enum.__hash__ is a Python function, called a dozen times per packet. Members are singletons: identity does.
 tls.Epoch.__hash__ = object.__hash__  # type: ignore[method-assign]
+QuicConnectionState.__hash__ = object.__hash__  # type: ignore[method-assign]
+aioquic.quic.connection.END_STATES = frozenset(list(aioquic.quic.connection.END_STATES))  # hashed anew
 
 _LATE_S = 0.002
 """A pacing timer that comes later than this: what is slow then is this process, not the path."""
 
 _SILENT_PROBES = 3
 """Probe timeouts in a row after which packets larger than every path carries are the first suspect."""
+
+REKEY_PACKETS = 2**22
+"""Packets sealed with one key. RFC 9001, 6.6 allows AES-GCM 2^23; the twin of the key is then changed too."""
+
+_ROUNDING_S = 1e-6
+"""More than the error of a sum of times, less than any of them matters."""
 
 _ONE_RTT = tls.Epoch.ONE_RTT
 
@@ -108,10 +133,12 @@ class Connection(FastConnection):
         windows: Windows,
         *,
         original_destination_connection_id: bytes | None = None,
+        retry_source_connection_id: bytes | None = None,
     ) -> None:
         super().__init__(
             configuration=configuration,
             original_destination_connection_id=original_destination_connection_id,
+            retry_source_connection_id=retry_source_connection_id,
         )
         self._ack_delay = _ACK_DELAY_S
         self._loss = recovery.instead_of(self._loss, max_datagram_size=self._max_datagram_size)
@@ -121,10 +148,17 @@ class Connection(FastConnection):
         self._mtu_address: NetworkAddress | None = None
         self._now = 0.0
         self._receiving: QuicStream | None = None
+        self._is_settled = False
+        self._local_active_connection_id_limit = CONNECTION_IDS
         self._streams: _Streams = _Streams()
         self._queued: set[int] = set()
         self._held: dict[int, int] = {}
         self._held_total = 0
+        self._disordered = 0
+        """Bytes of all streams that have come, or were skipped, behind something that has not."""
+        self._skipped: set[int] = set()
+        """Streams that the peer opened by opening a later one, and has said nothing on."""
+        self._rekey_at = REKEY_PACKETS
         self._windows = windows
         self._local_max_data.value = self._local_max_data.sent = windows.connection_bytes
         self._local_max_stream_data_bidi_local = windows.stream_bytes
@@ -150,9 +184,22 @@ class Connection(FastConnection):
         return bool(self._network_paths)
 
     @property
+    def has_heard(self) -> bool:
+        """Whether any packet came that was sealed as it should be: until then it may all have been noise."""
+        if self._handshake_complete or self._close_event is not None:
+            return True  # in the latter case it was sealed, and we did not like what it said
+        return any(space.largest_received_packet >= 0 for space in self._spaces.values())
+
+    @property
     def peer_certificate(self) -> x509.Certificate | None:
         """What the peer showed. The handshake proves that it has the key; nothing else is checked."""
         return self.tls._peer_certificate
+
+    @property
+    def peer_certificates(self) -> list[x509.Certificate]:
+        """The peer's certificate, and what it showed behind it; empty when it showed none."""
+        own = self.tls._peer_certificate
+        return [] if own is None else [own, *self.tls._peer_certificate_chain]
 
     @property
     def free_streams(self) -> int:
@@ -163,6 +210,17 @@ class Connection(FastConnection):
     def open_streams(self) -> int:
         """Requests that are not over at both ends yet."""
         return sum(1 for stream_id in self._streams if not stream_is_unidirectional(stream_id))
+
+    def open_stream(self) -> int:
+        """Open a stream for a request, and send nothing yet; its id. Look at `free_streams` before."""
+        stream_id = self.get_next_available_stream_id()
+        self._get_or_create_stream_for_send(stream_id)
+        return stream_id
+
+    @property
+    def waiting_streams(self) -> int:
+        """Streams that have something to send, or were not looked at since."""
+        return len(self._streams_queue)
 
     def has_stream(self, stream_id: int) -> bool:
         return stream_id in self._streams
@@ -177,10 +235,20 @@ class Connection(FastConnection):
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.sender._buffer_stop - stream.sender.highest_offset
 
+    def kept_bytes(self, stream_id: int) -> int:
+        """What was written to the stream and is kept here until the peer has acknowledged it."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.sender._buffer_stop - stream.sender._buffer_start
+
     @property
     def held_bytes(self) -> int:
         """What has arrived and was not consumed yet, over all streams."""
         return self._held_total
+
+    @property
+    def disordered_bytes(self) -> int:
+        """What lies in buffers until something before it comes, gaps included."""
+        return self._disordered
 
     def hold(self, stream_id: int, size_bytes: int) -> None:
         """The application was given `size_bytes` which it has not consumed: they count against the window."""
@@ -221,7 +289,8 @@ class Connection(FastConnection):
         return self._target(stream) - stream.max_stream_data_local >= self._windows.stream_bytes // 4
 
     def _connection_target(self) -> int:
-        return self._local_max_data.used - self._held_total + self._windows.connection_bytes
+        consumed = self._local_max_data.used - self._held_total - self._disordered
+        return consumed + self._windows.connection_bytes
 
     def _connection_room_due(self) -> bool:
         return self._connection_target() - self._local_max_data.value >= self._windows.connection_bytes // 4
@@ -266,21 +335,28 @@ class Connection(FastConnection):
     def _get_or_create_stream(self, frame_type: int, stream_id: int) -> QuicStream:
         known = self._streams.get(stream_id)
         if known is None:
-            opened = self._stream_limit(stream_id).used
-            known = super()._get_or_create_stream(frame_type, stream_id)
-            self._queued.update(range(opened * 4 + stream_id % 4, stream_id + 4, 4))
+            known = self._open(frame_type, stream_id)
         else:
             self._queue(known)
         self._receiving = known
         return known
 
-    def _handle_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        super()._handle_stream_frame(context, frame_type, buf)
-        stream = self._receiving
-        if stream is not None and self._room_due(
-            stream
-        ):  # what HTTP/3 itself consumes is on no one's account
-            self._streams.due.add(cast("int", stream.stream_id))
+    def _open(self, frame_type: int, stream_id: int) -> QuicStream:
+        """A stream that the peer opens. Those before it count as opened, too (RFC 9000, 2.1)."""
+        limit = self._stream_limit(stream_id)
+        opened, number = limit.used, stream_id // 4
+        is_theirs = stream_is_client_initiated(stream_id) != self._is_client
+        if is_theirs and number < limit.value and (number > opened or stream_id in self._skipped):
+            limit.used = number  # the stock function then makes this one only
+        try:
+            stream = super()._get_or_create_stream(frame_type, stream_id)
+        finally:
+            limit.used = max(opened, limit.used)
+        if number > opened:
+            self._skipped.update(range(opened * 4 + stream_id % 4, stream_id, 4))
+        self._skipped.discard(stream_id)
+        self._queued.add(stream_id)
+        return stream
 
     def _get_or_create_stream_for_send(self, stream_id: int) -> QuicStream:
         is_new = stream_id not in self._streams
@@ -305,6 +381,9 @@ class Connection(FastConnection):
         before = len(_handlers(builder))
         used = super()._write_stream_frame(builder=builder, space=space, stream=stream, max_offset=max_offset)
         self._watch_delivery(builder, stream, before)
+        sender = stream.sender
+        if not len(sender._pending) and not sender._pending_eof:
+            sender.buffer_is_empty = True  # stock finds that out by a second visit, in the next packet
         return used
 
     def _write_reset_stream_frame(self, builder: QuicPacketBuilder, stream: QuicStream) -> None:
@@ -350,6 +429,9 @@ class Connection(FastConnection):
         space = self._spaces[_ONE_RTT]
         if space.ack_at is not None and space.ack_at > now and self._acknowledge_now():
             space.ack_at = now
+        if self._packet_number >= self._rekey_at:
+            self._rekey_at = self._packet_number + REKEY_PACKETS
+            self.request_key_update()
         full: list[QuicStream] = []
         if self._may_write_full(network_path):
             full = [stream for stream in self._streams_queue if self._fills_a_packet(stream)]
@@ -441,6 +523,67 @@ class Connection(FastConnection):
             self._datagrams_pending.clear()
             self._datagrams_pending.extend(fitting)
 
+    def _handle_stream_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        used, told = self._local_max_data.used, len(self._events)
+        super()._handle_stream_frame(context, frame_type, buf)
+        self._disordered += self._local_max_data.used - used
+        if len(self._events) > told:
+            self._disordered -= len(cast("StreamDataReceived", self._events[-1]).data)
+        stream = self._receiving
+        if stream is not None and self._room_due(
+            stream
+        ):  # what HTTP/3 itself consumes is on no one's account
+            self._streams.due.add(cast("int", stream.stream_id))
+
+    def _handle_reset_stream_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        """What was buffered of a stream that is reset is of no use: drop it now, and not with the stream."""
+        stream = self._streams.get(_peek(buf))
+        told = len(self._events)
+        super()._handle_reset_stream_frame(context, frame_type, buf)
+        if stream is not None and len(self._events) > told:
+            receiver = stream.receiver
+            buffered = len(receiver._buffer)
+            self._disordered -= buffered
+            receiver._buffer_start += buffered
+            receiver._buffer.clear()
+            receiver._ranges = RangeSet()
+
+    def _handle_ack_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        """Refuse one of what was never sent (RFC 9000, 13.1): it would make all that is sent seem lost."""
+        if _peek(buf) >= self._packet_number:
+            raise _violation(frame_type, "a packet is acknowledged that was never sent")
+        super()._handle_ack_frame(context, frame_type, buf)
+
+    def _handle_new_connection_id_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        """RFC 9000, 19.15, where stock code has another error, no notice, or takes its own last id away."""
+        start = buf.tell()
+        number, retired = buf.pull_uint_var(), buf.pull_uint_var()
+        buf.seek(start)
+        if retired > number:
+            raise _violation(
+                frame_type, "an id is retired by its own frame", QuicErrorCode.FRAME_ENCODING_ERROR
+            )
+        if not self._peer_cid.cid:
+            raise _violation(frame_type, "a peer that uses no connection ids gives one")
+        known = number in self._peer_cid_sequence_numbers
+        if known and retired > (self._peer_cid.sequence_number or 0):
+            left = [each for each in self._peer_cid_available if (each.sequence_number or 0) >= retired]
+            if not left:
+                raise _violation(frame_type, "the last connection id is retired")
+        late = number < self._peer_retire_prior_to
+        super()._handle_new_connection_id_frame(context, frame_type, buf)
+        if late:
+            self._retire_connection_ids.append(number)
+
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        """Each may come once (RFC 9000, 7.4), and a token has 16 bytes (18.2)."""
+        if (flaw := _parameter_flaw(data)) is not None:
+            raise _violation(QuicFrameType.CRYPTO, flaw, QuicErrorCode.TRANSPORT_PARAMETER_ERROR)
+        super()._parse_transport_parameters(data, from_session_ticket)
+
+    def _stream_is_discarded(self, stream_id: int) -> bool:
+        return stream_id not in self._skipped and super()._stream_is_discarded(stream_id)
+
     def _acknowledge_now(self) -> bool:
         return (
             self._unacknowledged >= _ACK_PACKETS
@@ -451,6 +594,15 @@ class Connection(FastConnection):
     def _write_ack_frame(self, builder: QuicPacketBuilder, space: Any, now: float) -> None:
         super()._write_ack_frame(builder=builder, space=space, now=now)
         self._unacknowledged = 0
+
+    def get_timer(self) -> float | None:
+        """When to look again. What the pacer holds back is not due before the pacer lets it go.
+
+        aioquic gives the time of an acknowledgement that is held back: such a timer fires again and again. So
+        does one at the very moment at which a packet counts as lost, when rounding makes it a hair too early.
+        """
+        at: float | None = super().get_timer()
+        return None if at is None else max(at, self._pacing_at or 0.0) + _ROUNDING_S
 
     def take(
         self, data: bytes, address: NetworkAddress, now: float, segment_bytes: int | None = None
@@ -463,17 +615,89 @@ class Connection(FastConnection):
         idle_at = self._close_at
         waiting = len(self._events)
         size = segment_bytes or max(len(data), 1)
-        self.take_train(data, size, address, now)
+        try:
+            self.take_train(data, size, address, now)
+        except x509.InvalidVersion as error:  # of a certificate; aioquic expects ValueErrors alone
+            self.close_untrusted(str(error))
         self._unacknowledged += -(-len(data) // size)
         space = self._spaces.get(_ONE_RTT)
-        if space is not None and space.ack_at is not None and len(self._events) == waiting:
-            space.ack_at = now  # nothing that anybody will answer: a timer would only be one more wake-up
+        if space is not None and space.ack_at is not None and not self._will_be_answered(waiting):
+            space.ack_at = now  # a timer for it would only be one more wake-up
         return self._close_at != idle_at  # moved on for each packet whose seal is right
+
+    def _will_be_answered(self, heard: int) -> bool:
+        """Whether what came, behind `heard` events, may be answered by more than an acknowledgement."""
+        return len(self._events) > heard and not isinstance(self._events[-1], DatagramFrameReceived)
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether there is surely nothing to send: most of what comes to an idle link asks for nothing.
+
+        All that aioquic could have to write, in the order of `_write_application`.
+        """
+        space, path = self._spaces.get(_ONE_RTT), self._network_paths[0]
+        if space is None or not self._handshake_confirmed or self._close_pending:
+            return False
+        return not (
+            (space.ack_at is not None and space.ack_at <= now)
+            or self._pacing_at is not None  # it would stay, and its timer fire without end
+            or self._streams_queue
+            or self._datagrams_pending
+            or self._ping_pending
+            or self._probe_pending
+            or self._streams.due
+            or len(self._network_paths) > 1
+            or not path.is_validated
+            or path.remote_challenges
+            or self._handshake_done_pending
+            or self._retire_connection_ids
+            or self._streams_blocked_pending
+            or self._remote_preferred_address is not None
+            or not self._crypto_streams[_ONE_RTT].sender.buffer_is_empty
+            or not all(connection_id.was_sent for connection_id in self._host_cids)
+            or self._limits_due()
+            or self._mtu.is_due(now)
+        )
+
+    def _limits_due(self) -> bool:
+        """Whether the peer should be told that it may send more, or open more streams."""
+        data, calls, others = self._local_max_data, self._local_max_streams_bidi, self._local_max_streams_uni
+        return (
+            self._connection_room_due()
+            or data.value != data.sent
+            or calls.value != calls.sent
+            or calls.used * 2 > calls.value
+            or others.value != others.sent
+            or others.used * 2 > others.value
+        )
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         if not self._is_client:
             self.tls._request_client_certificate = True
+
+    def close(
+        self,
+        error_code: int = QuicErrorCode.NO_ERROR,
+        frame_type: int | None = None,
+        reason_phrase: str = "",
+    ) -> None:
+        """End the connection. Without a frame's type the code is one of HTTP/3, from 0x100 on.
+
+        Stock code gives no type for a frame whose type cannot be read, and so would name an error of HTTP/3.
+        It also says good-bye beyond what may be sent to an address that nobody has proven (RFC 9000, 8.1).
+        """
+        if frame_type is None and error_code in _TRANSPORT_ERRORS:
+            frame_type = QuicFrameType.PADDING
+        super().close(error_code, frame_type, reason_phrase)
+        if self.has_path and self._close_pending and not self._network_paths[0].can_send(_SMALLEST_DATAGRAM):
+            self._close_pending = False
+            self._set_state(QuicConnectionState.CLOSING)
+
+    def settle(self) -> None:
+        """Let go of what only the handshake needed, once it is over and its events were looked at."""
+        if self._handshake_confirmed and not self._is_settled:
+            self._is_settled = True
+            settle(self)
 
     def close_untrusted(self, reason: str) -> None:
         """End the connection as TLS does for a certificate that will not do (alert 42, RFC 8446, 6.2)."""
@@ -502,7 +726,12 @@ class Connection(FastConnection):
         return True
 
 
+_RESET_TOKEN = 0x02
+"""The transport parameter's number (RFC 9000, 18.2)."""
+
 _CRYPTO_ERROR = 0x100
+_TRANSPORT_ERRORS = range(QuicErrorCode.INTERNAL_ERROR, 0x20)
+"""Codes of RFC 9000, 20.1; those of HTTP/3 begin at 0x33."""
 
 
 def is_trust_error(error_code: int) -> bool:
@@ -529,6 +758,38 @@ def for_one_link(train: bytes, segment_bytes: int) -> bool:
     return all(
         short_id_of(train[at : at + 9]) == wanted for at in range(segment_bytes, len(train), segment_bytes)
     )
+
+
+def _peek(buf: Buffer) -> int:
+    """The number that stands next in a frame, left where it is."""
+    start = buf.tell()
+    number = buf.pull_uint_var()
+    buf.seek(start)
+    return number
+
+
+def _violation(
+    frame_type: int, reason: str, error_code: int = QuicErrorCode.PROTOCOL_VIOLATION
+) -> QuicConnectionError:
+    return QuicConnectionError(error_code=error_code, frame_type=frame_type, reason_phrase=reason)
+
+
+def _parameter_flaw(data: bytes) -> str | None:
+    """What is wrong with transport parameters. What cannot be read is found by whoever reads it all."""
+    buf = Buffer(data=data)
+    seen: set[int] = set()
+    try:
+        while not buf.eof():
+            number, size = buf.pull_uint_var(), buf.pull_uint_var()
+            if number in seen:
+                return f"the transport parameter {number:#x} comes twice"
+            if number == _RESET_TOKEN and size != STATELESS_RESET_TOKEN_SIZE:
+                return f"a stateless reset token has {size} bytes"
+            seen.add(number)
+            buf.seek(buf.tell() + size)
+    except ValueError:
+        return None
+    return None
 
 
 def _handlers(builder: QuicPacketBuilder) -> list[tuple[Callable[..., None], Sequence[Any]]]:

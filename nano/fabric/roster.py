@@ -118,6 +118,10 @@ class Roster:
         """Every peer of `role` that has an address or a link, by id."""
         return sorted(peer for peer, each in self._entries.items() if peer.role is role and not each.is_empty)
 
+    def is_ours(self, said: Announcement) -> bool:
+        """Whether an announcement is of this zone and domain."""
+        return (said.zone, said.domain) == (self._zone, self._domain)
+
     def receive(self, event: Event, now: float) -> list[Command]:
         """What follows from `event`, which happened at `now` (seconds of any clock that only grows)."""
         commands: list[Command] = []
@@ -143,10 +147,10 @@ class Roster:
         return commands
 
     def _heard(self, said: Announcement, host: str, now: float) -> list[Command]:
-        if (said.zone, said.domain) != (self._zone, self._domain):
+        if not self.is_ours(said):
             self.foreign += 1
             return []
-        if said.peer == self._own:
+        if said.peer == self._own or said.role is Role.APPLICANT:  # who asks to be let in is nobody to call
             return []
         address = (host, said.port)
         if said.kind is Kind.LEAVING:

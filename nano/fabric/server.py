@@ -1,7 +1,6 @@
 """Answers calls: finds the handler, checks who may call it, says who called, turns errors into statuses.
 
-Handlers are what betterproto2 generates for grpclib, unchanged: grpclib's own request handler reads the
-message, runs the method and sends the answer, on our streams.
+Handlers are what betterproto2 generates for grpclib, unchanged; `answer.py` runs them.
 """
 
 import asyncio
@@ -14,13 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 from grpclib.const import Handler as Method
 from grpclib.encoding.base import CodecBase
-from grpclib.events import _DispatchServerEvents
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline, decode_metadata, encode_bin_value, encode_grpc_message
 from grpclib.server import Stream as Call
-from grpclib.server import request_handler
 from h2.exceptions import StreamClosedError
 
+from nano.fabric.answer import answer, has_metadata
 from nano.fabric.caller import TASK_HEADER, TASK_LIMIT, Caller, answering
 from nano.fabric.status import DETAIL_TRAILER, detail_of, message_of, status_of
 from nano.fabric.stream import Headers, Stream
@@ -48,7 +46,6 @@ class CallServer:
         self._jobs = jobs
         self._codec = codec
         self._methods: dict[str, Method] = {}
-        self._dispatch = _DispatchServerEvents()
         self._open = 0
         self._idle: asyncio.Future[None] | None = None
 
@@ -61,9 +58,13 @@ class CallServer:
         for name, method in found.items():
             self._methods[name] = _guarded(name, method, roles.get(name, frozenset()))
 
-    def accept(self, stream: Stream, headers: Headers) -> None:
-        """Start to answer one request; its job ends with the stream released, whatever happens."""
-        job = self._jobs.create_task(self._answer(stream, headers), name=dict(headers).get(":path", "call"))
+    def accept(self, stream: Stream, headers: Headers, refusal: NanoError | None = None) -> None:
+        """Start to answer one request; its job ends with the stream released, whatever happens.
+
+        With a `refusal` that is the answer, whatever was asked.
+        """
+        answer = self._answer(stream, headers, refusal)
+        job = self._jobs.create_task(answer, name=dict(headers).get(":path", "call"))
         stream.job = job
         self._open += 1
         job.add_done_callback(lambda _: self._done(stream))
@@ -80,8 +81,8 @@ class CallServer:
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle
 
-    async def _answer(self, stream: Stream, headers: Headers) -> None:
-        error = _flaw(headers)
+    async def _answer(self, stream: Stream, headers: Headers, refusal: NanoError | None) -> None:
+        error = refusal or _flaw(headers)
         if error is None and self._open > CALL_LIMIT:
             error = Exhausted(
                 f"{CALL_LIMIT} calls are open here: try again later", retry_after_s=_RETRY_AFTER_S
@@ -89,25 +90,16 @@ class CallServer:
         if error is not None:
             await _refuse(stream, error)
             return
-        await request_handler(
-            self._methods,
-            cast("Any", stream),
-            headers,
-            self._codec,
-            None,
-            self._dispatch,
-            _released_elsewhere,
-        )
-
-
-def _released_elsewhere() -> None:
-    """`CallServer.accept` releases the stream, also when the job was cancelled before it began."""
+        await answer(self._methods, stream, headers, self._codec)
 
 
 def _flaw(headers: Headers) -> NanoError | None:
     """What grpclib would stumble over, as the error to answer with."""
-    if ":path" not in dict(headers):
+    head = dict(headers)
+    if ":path" not in head:
         return Invalid(":path", "the request has no path")
+    if not has_metadata(head) and "grpc-timeout" not in head:
+        return None
     try:
         decode_metadata(headers)
         deadline = Deadline.from_headers(headers)
@@ -133,7 +125,7 @@ async def _refuse(stream: Stream, error: NanoError) -> None:
 def _guarded(name: str, method: Method, roles: frozenset[Role]) -> Method:
     """`method` for callers of `roles` only, with its errors made into statuses."""
 
-    async def answer(call: Call[Any, Any]) -> None:
+    async def guarded(call: Call[Any, Any]) -> None:
         try:
             await _run(name, method, roles, call)
         except (GRPCError, StreamClosedError, asyncio.CancelledError):
@@ -143,7 +135,7 @@ def _guarded(name: str, method: Method, roles: frozenset[Role]) -> Method:
         except Exception as error:  # noqa: BLE001 - a handler's defect must become a status, whatever it is
             await _fail(call, _logged(name, call, error))
 
-    return Method(answer, method.cardinality, method.request_type, method.reply_type)
+    return Method(guarded, method.cardinality, method.request_type, method.reply_type)
 
 
 async def _run(name: str, method: Method, roles: frozenset[Role], call: Call[Any, Any]) -> None:
@@ -151,7 +143,8 @@ async def _run(name: str, method: Method, roles: frozenset[Role], call: Call[Any
     if peer.role not in roles:
         raise Forbidden(f"{peer} may not call {name}", subject=str(peer))
     task = "" if call.metadata is None else str(call.metadata.get(TASK_HEADER, ""))[:TASK_LIMIT]
-    with answering(Caller(peer, call.deadline, task)):
+    link = cast("Stream", call._stream).exchanges
+    with answering(Caller(peer, call.deadline, task, link.fingerprint, link.host)):
         await method.func(call)
 
 

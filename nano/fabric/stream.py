@@ -5,20 +5,21 @@ transfers use the same class without gRPC's framing.
 """
 
 import asyncio
-import collections
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from grpclib.exceptions import StreamTerminatedError
 from h2.exceptions import StreamClosedError
 
+from nano.fabric import header_blocks
 from nano.fabric.framing import PREFIX_BYTES, message_size
 from nano.fabric.quic import KIB
 
 if TYPE_CHECKING:
     from nano.fabric.exchanges import Exchanges
 
-Headers = list[tuple[str, str]]
+Headers = header_blocks.Headers
 
 CONTENT_TYPE = ("content-type", "application/grpc")
 
@@ -42,9 +43,11 @@ class Inbox:
     `consumed` is told as bytes are taken out, and only then: that is what opens the sender's window.
     """
 
-    def __init__(self, consumed: Callable[[int], None]) -> None:
+    __slots__ = ("_consumed", "_ended", "_error", "_parts", "_waiter")
+
+    def __init__(self, consumed: Callable[[int], object]) -> None:
         self._consumed = consumed
-        self._parts: collections.deque[bytes] = collections.deque()
+        self._parts: list[bytes] = []
         self._ended = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -62,11 +65,21 @@ class Inbox:
         self._error = self._error or error
         self._wake()
 
+    def message(self) -> bytes | None:
+        """The next message, if it is the next piece, whole and alone: nearly all small ones are."""
+        if self._parts:
+            part = self._parts[0]
+            if len(part) >= PREFIX_BYTES and len(part) - PREFIX_BYTES == message_size(part[:PREFIX_BYTES]):
+                del self._parts[0]
+                self._consumed(len(part))
+                return part[PREFIX_BYTES:]
+        return None
+
     async def some(self) -> bytes:
         """What has come next, in whatever size; empty at the end."""
         if not await self._has_more():
             return b""
-        part = self._parts.popleft()
+        part = self._parts.pop(0)
         self._consumed(len(part))
         return part
 
@@ -85,10 +98,12 @@ class Inbox:
         return found[0] if len(found) == 1 else b"".join(found)
 
     def _take(self, limit: int) -> bytes:
-        part = self._parts.popleft()
+        part = self._parts[0]
         if len(part) > limit:
-            self._parts.appendleft(part[limit:])
+            self._parts[0] = part[limit:]
             part = part[:limit]
+        else:
+            del self._parts[0]
         self._consumed(len(part))
         return part
 
@@ -114,7 +129,31 @@ class Inbox:
 
 
 class Stream:
-    """One request on one link. Frames that come move it forward; grpclib, or bulk, drives it."""
+    """One request on one link. Frames that come move it forward; grpclib, or bulk, drives it.
+
+    Nothing here refers back to it: a call that is over is freed at once, not by the collector of cycles.
+    """
+
+    __slots__ = (
+        "_changed",
+        "error",
+        "exchanges",
+        "headers",
+        "id",
+        "inbox",
+        "job",
+        "received_end",
+        "released",
+        "send_mark_bytes",
+        "sent_end",
+        "sent_headers",
+        "trailers",
+        "unwanted",
+        "wrapper",
+    )
+
+    inbox: Inbox
+    """What has come of the body; there is none before the stream is open."""
 
     def __init__(
         self, exchanges: "Exchanges", stream_id: int | None = None, wrapper: Cancellable | None = None
@@ -131,16 +170,15 @@ class Stream:
         """The peer has answered without waiting for the rest: what is still sent would be thrown away."""
         self.error: StreamTerminatedError | None = None
         self.send_mark_bytes = SEND_MARK_BYTES
-        self.inbox = Inbox(self._consumed)
         self._changed: asyncio.Future[None] | None = None
-        self._in_message = False
         if stream_id is not None:
-            self.id = stream_id
+            self.opened(stream_id)
 
     # what the link tells
 
     def opened(self, stream_id: int) -> None:
         self.id = stream_id
+        self.inbox = Inbox(functools.partial(self.exchanges.consumed, stream_id))
 
     def headers_came(self, headers: Headers, *, last: bool) -> None:
         """A header block: the head of the message, or its trailers, or both in one if nothing is between."""
@@ -179,9 +217,6 @@ class Stream:
     async def receive_some(self) -> bytes:
         """The next piece of a body, in whatever size; empty at its end."""
         return await self.inbox.some()
-
-    def _consumed(self, size_bytes: int) -> None:
-        self.exchanges.consumed(self.id, size_bytes)
 
     def _change(self) -> None:
         if self._changed is not None and not self._changed.done():
@@ -227,11 +262,20 @@ class Stream:
 
         Each answer says what it is: without a content type the client takes an error for a foreign page.
         """
+        self.say_headers(headers, end=end_stream)
+
+    def say_headers(self, headers: Headers, *, end: bool) -> None:
         if self.error is not None or self.sent_end:
             raise StreamClosedError(self.id)
         if not self.sent_headers and all(name != "content-type" for name, _ in headers):
             headers = [*headers[:1], CONTENT_TYPE, *headers[1:]]
-        self.exchanges.send_headers(self, headers, end=end_stream)
+        self.exchanges.send_headers(self, headers, end=end)
+
+    def say_data(self, data: bytes, *, end: bool) -> bool:
+        """Send at once, if there is room; False if somebody has to wait, or to be told why not."""
+        if self.unwanted or self.error is not None:
+            return False
+        return self.exchanges.say_data(self, data, end=end)
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
         """Send, once there is room. What the peer has no use for any more is dropped: its answer counts."""
@@ -255,19 +299,19 @@ class Stream:
             await self._wait()
         return self.headers
 
-    async def recv_data(self, size: int) -> bytes:
-        """grpclib reads a prefix of five bytes, then as many as that says, and so on."""
-        if self._in_message:
-            data = await self.inbox.read(size)
-            if len(data) < size:
-                raise Truncated("the stream ended between the head of a message and its body")
-            self._in_message = False
-            return data
-        prefix = await self.inbox.read(size)
-        if len(prefix) == PREFIX_BYTES:
-            message_size(prefix)
-            self._in_message = True
-        return prefix
+    async def receive_message(self) -> bytes | None:
+        """The next message without its prefix; None at the end."""
+        message = self.inbox.message()
+        if message is not None:
+            return message
+        prefix = await self.inbox.read(PREFIX_BYTES)
+        if not prefix:
+            return None
+        size = message_size(prefix)
+        data = await self.inbox.read(size)
+        if len(data) < size:
+            raise Truncated("the stream ended between the head of a message and its body")
+        return data
 
     async def recv_trailers(self) -> Headers:
         while self.trailers is None:

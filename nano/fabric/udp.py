@@ -8,6 +8,7 @@ several datagrams go through one system call is in `offload.py`.
 import asyncio
 import collections
 import ipaddress
+import select
 import socket
 from collections.abc import Iterable
 from typing import Protocol, cast
@@ -111,6 +112,18 @@ class Endpoint:
         if sent < len(pending):
             self._backlog.extend(pending[sent:])
             self._loop.add_writer(self._sock.fileno(), self._resume)
+
+    def say(self, data: bytes, address: Address) -> None:
+        """Send one datagram, now or never, from whatever thread; `OSError` when it does not go."""
+        self._sock.sendto(data, address)
+
+    def has_unread(self) -> bool:
+        """Whether something has come that was not handed over yet."""
+        if self.closed:
+            return False
+        waiting = select.poll()
+        waiting.register(self._sock.fileno(), select.POLLIN)
+        return bool(waiting.poll(0))
 
     def close(self) -> None:
         if self.closed:

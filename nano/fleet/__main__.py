@@ -1,4 +1,4 @@
-"""`python -m nano.fleet up|down|demo`, as `./dev` calls it from the checkout's folder."""
+"""`python -m nano.fleet up|join|down|demo`, as `./dev` calls it from the checkout's folder."""
 
 import argparse
 import sys
@@ -13,15 +13,22 @@ from nano.model.errors import NanoError
 def main() -> int:
     """Run one verb; the exit status is 1, with the reason, when it could not be done."""
     parser = argparse.ArgumentParser(prog="./dev")
-    parser.add_argument("verb", choices=("up", "down", "demo"))
+    parser.add_argument("verb", choices=("up", "join", "down", "demo"))
+    parser.add_argument("token", nargs="?", default="", help="join: by this token; none: wait to be admitted")
     parser.add_argument("--simulated", action="store_true", help="no QEMU: cells only pretend")
+    parser.add_argument("--open", action="store_true", help="up: let servers elsewhere join")
     parser.add_argument("--root", type=Path, default=Path("var"), help="the fleet's folder")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     root = arguments.root.absolute()
     try:
         match arguments.verb:
             case "up":
-                return up(root, simulated=arguments.simulated)
+                return up(root, simulated=arguments.simulated, is_open=arguments.open)
+            case "join":
+                # What it needs to read tokens would lie in the memory of every other fleet.
+                from nano.fleet.join import join  # noqa: PLC0415
+
+                return join(root, arguments.token, simulated=arguments.simulated)
             case "down":
                 return down(root)
             case _:

@@ -1,6 +1,7 @@
 """The bridge of the guests' cards: one private subnet, no uplink, this host's address on it."""
 
 import json
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
@@ -17,6 +18,8 @@ _ALIAS = "nano fleet of "
 class Bridge:
     name: str
     subnet: IPv4Network
+    own_mac: str = ""
+    """Of a server that joined a zone elsewhere: its bridge may have the subnet of another one's."""
 
     @property
     def gateway(self) -> IPv4Interface:
@@ -29,7 +32,14 @@ class Bridge:
 
         0x02 marks it as locally administered; the rest is the subnet, so two fleets on one wire differ.
         """
+        if self.own_mac:
+            return self.own_mac
         return ":".join(f"{byte:02x}" for byte in (0x02, 0x4E, *self.subnet.network_address.packed))
+
+
+def random_mac() -> str:
+    """One that no other bridge has, locally administered: it names the cell."""
+    return "02:4e:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(4))
 
 
 def free_subnet(taken: Iterable[IPv4Network]) -> IPv4Network:

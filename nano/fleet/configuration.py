@@ -22,21 +22,24 @@ SERVICES = {
 }
 """The module of each process, by the name of its configuration, its log and its pid file."""
 
+JOINING = ("responder", "cell")
+"""Those of a server that joins a zone elsewhere."""
+
 _FABRIC_PORTS = {"scheduler": 5600, "imagestore": 5601, "addresspool": 5602, "gateway": 5603, "cell": 5604}
 _REST_PORT = 5850
 _PORTAL_PORT = 5870
 _LOOPBACK = "127.0.0.1"
 
 
-def service_settings(root: Path, bridge: Bridge, libvirtd: Libvirtd | None) -> dict[str, Settings]:
-    """What each service is told: everything below `root`, on loopback; without libvirtd the cell pretends."""
+def service_settings(
+    root: Path, bridge: Bridge, libvirtd: Libvirtd | None, *, is_open: bool = False
+) -> dict[str, Settings]:
+    """What each service is told: everything below `root`; without libvirtd the cell pretends.
+
+    The fabric is on loopback, or where servers elsewhere may join on every interface; REST never is.
+    """
     run = run_folder(root)
-    responder = {
-        "bridge": bridge.name,
-        "socket": run / "dhcp.sock",
-        "file": root / "data" / "responder" / "bindings.json",
-    }
-    common = {name: _common(root, run, name, port) for name, port in _FABRIC_PORTS.items()}
+    common = {name: _common(root, run, name, port, is_open=is_open) for name, port in _FABRIC_PORTS.items()}
     cell: dict[str, Any] = {"hypervisor": "simulated"}
     if libvirtd is not None:
         # Named here, because /sys shows a bridge of another network namespace to nobody.
@@ -46,8 +49,32 @@ def service_settings(root: Path, bridge: Bridge, libvirtd: Libvirtd | None) -> d
         **common,
         "gateway": {"listen": _LOOPBACK, "port": _REST_PORT, **common["gateway"]},
         "cell": {**cell, "bridge": bridge.name, "responder": run / "dhcp.sock", **common["cell"]},
-        "responder": responder,
+        "responder": _responder(root, bridge),
         "portal": _portal(root),
+    }
+
+
+def joining_settings(root: Path, bridge: Bridge, libvirtd: Libvirtd | None) -> dict[str, Settings]:
+    """What the cell of a zone elsewhere is told: its name, and to be found on every interface."""
+    run = run_folder(root)
+    pretended = {"hypervisor": "simulated"}
+    real = {} if libvirtd is None else {"hypervisor": "libvirt", "libvirt_uri": libvirtd.uri}
+    cell = {
+        "id": f"Cell_{bridge.mac.replace(':', '')}",
+        **(real or pretended),
+        "bridge": bridge.name,
+        "responder": run / "dhcp.sock",
+        "paths": {"data": root / "data" / "cell", "run": run},
+        "fabric": {"port": _FABRIC_PORTS["cell"], "enrolment": ""},
+    }
+    return {"responder": _responder(root, bridge), "cell": cell}
+
+
+def _responder(root: Path, bridge: Bridge) -> Settings:
+    return {
+        "bridge": bridge.name,
+        "socket": run_folder(root) / "dhcp.sock",
+        "file": root / "data" / "responder" / "bindings.json",
     }
 
 
@@ -77,19 +104,17 @@ def first_start_code(root: Path) -> str:
     return path.read_text().strip() if path.exists() else ""
 
 
-def _common(root: Path, run: Path, name: str, port: int) -> dict[str, Any]:
-    return {
-        "paths": {"data": root / "data" / name, "run": run},
-        "fabric": {
-            "listen": _LOOPBACK,
-            "port": port,
-            "enrolment": run / "enrolment.sock",
-            "discovery": {"interfaces": [_LOOPBACK]},
-        },
-    }
+def _common(root: Path, run: Path, name: str, port: int, *, is_open: bool) -> dict[str, Any]:
+    fabric: dict[str, Any] = {"port": port, "enrolment": run / "enrolment.sock"}
+    if is_open:  # the services of this host find each other whatever becomes of its network
+        here = {role: f"{_LOOPBACK}:{at}" for role, at in _FABRIC_PORTS.items() if role not in {name, "cell"}}
+        fabric["discovery"] = {"peers": here}
+    else:
+        fabric |= {"listen": _LOOPBACK, "discovery": {"interfaces": [_LOOPBACK]}}
+    return {"paths": {"data": root / "data" / name, "run": run}, "fabric": fabric}
 
 
-def write_configuration(root: Path, bridge: Bridge, libvirtd: Libvirtd | None) -> None:
+def write_configuration(root: Path, settings: Mapping[str, Settings]) -> None:
     """Write `config/<name>.toml` for each service that has none, and make what these name."""
     folder = root / "config"
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,10 +122,10 @@ def write_configuration(root: Path, bridge: Bridge, libvirtd: Libvirtd | None) -
         passed.mkdir(exist_ok=True)
         # QEMU may run as a user of its own (the system's libvirtd does that): it must get to its volumes.
         passed.chmod(0o711)
-    for name, settings in service_settings(root, bridge, libvirtd).items():
+    for name, of_service in settings.items():
         path = folder / f"{name}.toml"
         if not path.exists():
-            path.write_text(toml(settings))
+            path.write_text(toml(of_service))
 
 
 def write_client_settings(root: Path) -> dict[str, str]:

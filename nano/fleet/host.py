@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from nano.fleet.bridge import Bridge, ensure_bridge, free_subnet, host_networks, remove_bridge
+from nano.fleet.bridge import (
+    Bridge,
+    ensure_bridge,
+    free_subnet,
+    host_networks,
+    random_mac,
+    remove_bridge,
+)
 from nano.fleet.configuration import toml
 from nano.fleet.libvirtd import Libvirtd, accepts, choose_libvirtd, running_guests, stop_guests
 from nano.fleet.processes import MARK, PATIENCE_S, processes_of
@@ -31,6 +38,20 @@ class Place:
     """No bridge and no QEMU: the cell pretends."""
     isolated: bool = False
     """In a network namespace of its own."""
+    open: bool = False
+    """Servers elsewhere may join: its fabric is on every interface, else on loopback only."""
+    joined: bool = False
+    """Only a cell, of a zone whose scheduler is elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What was decided at a fleet's first start and stays: `config/fleet.toml`."""
+
+    bridge: Bridge
+    simulated: bool
+    open: bool = False
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,41 +60,65 @@ class Host:
 
     bridge: Bridge
     libvirtd: Libvirtd | None
+    open: bool = False
+    """Its fabric is on every interface."""
 
 
 def prepare(place: Place, say: Progress) -> Host:
     """Bridge and libvirtd as this fleet wants them; doing it again changes nothing."""
     stop_leftovers(place.root, say)
-    bridge = _settled(place)
+    settled = _settled(place)
     if place.simulated:
-        return Host(bridge, None)
-    ensure_bridge(bridge, str(place.root))
-    return Host(bridge, choose_libvirtd(place.root, place.cache, isolated=place.isolated))
+        return Host(settled.bridge, None, settled.open)
+    ensure_bridge(settled.bridge, str(place.root))
+    libvirtd = choose_libvirtd(place.root, place.cache, isolated=place.isolated)
+    return Host(settled.bridge, libvirtd, settled.open)
 
 
-def _settled(place: Place) -> Bridge:
+def _settled(place: Place) -> Settled:
     """As `config/fleet.toml` says, which is written at the first start: what guests stand on must stay."""
     path = place.root / "config" / "fleet.toml"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         subnet = free_subnet([] if place.simulated else host_networks())
-        path.write_text(toml({"bridge": "nano0", "subnet": str(subnet), "simulated": place.simulated}))
-    bridge, simulated = read_fleet(path)
-    if simulated != place.simulated:
-        kind, how = ("simulated", "with") if simulated else ("real", "without")
+        settings = {"bridge": "nano0", "subnet": str(subnet), "simulated": place.simulated}
+        if place.joined:
+            settings |= {"joined": True, "mac": random_mac()}
+        elif place.open:
+            settings |= {"open": True}
+        path.write_text(toml(settings))
+    settled = read_fleet(path)
+    anew = "or run ./dev down and remove that folder to begin anew"
+    if settled.joined != place.joined:
+        kind, how = ("joined a zone elsewhere", "join") if settled.joined else ("is a whole zone", "up")
         raise Conflict(
-            f"the fleet in {place.root} is {kind}: start it {how} --simulated, "
-            "or run ./dev down and remove that folder to begin anew",
+            f"the fleet in {place.root} {kind}: start it with ./dev {how}, {anew}", subject=str(place.root)
+        )
+    if settled.simulated != place.simulated:
+        kind, how = ("simulated", "with") if settled.simulated else ("real", "without")
+        raise Conflict(
+            f"the fleet in {place.root} is {kind}: start it {how} --simulated, {anew}",
             subject=str(place.root),
         )
-    return bridge
+    if place.open and not settled.open:
+        raise Conflict(
+            f"the fleet in {place.root} was made for this host alone: run ./dev down and remove that folder, "
+            f"or set `open = true` in {path} and remove the services' files beside it",
+            subject=str(place.root),
+        )
+    return settled
 
 
-def read_fleet(path: Path) -> tuple[Bridge, bool]:
-    """The bridge, and whether the cell only pretends; `Invalid` names what is wrong with the file."""
+def read_fleet(path: Path) -> Settled:
+    """What is settled; `Invalid` names what is wrong with the file."""
     try:
         found = tomllib.loads(path.read_text())
-        return Bridge(str(found["bridge"]), IPv4Network(found["subnet"])), bool(found["simulated"])
+        return Settled(
+            Bridge(str(found["bridge"]), IPv4Network(found["subnet"]), str(found.get("mac", ""))),
+            bool(found["simulated"]),
+            open=bool(found.get("open", False)),
+            joined=bool(found.get("joined", False)),
+        )
     except (tomllib.TOMLDecodeError, KeyError, ValueError) as error:
         raise Invalid(
             "fleet.toml",
@@ -87,14 +132,14 @@ def clear(place: Place, say: Progress) -> None:
     path = place.root / "config" / "fleet.toml"
     if not path.exists():
         return
-    bridge, simulated = read_fleet(path)
-    if simulated:
+    settled = read_fleet(path)
+    if settled.simulated:
         return
     libvirtd = choose_libvirtd(place.root, place.cache, isolated=place.isolated)
     with _reachable(libvirtd, place):
         stop_guests(libvirtd.uri, running_guests(libvirtd.uri, place.root), say)
-    if remove_bridge(bridge.name, str(place.root)):
-        say(f"removed the bridge {bridge.name}")
+    if remove_bridge(settled.bridge.name, str(place.root)):
+        say(f"removed the bridge {settled.bridge.name}")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nano.fleet.configuration import SERVICES, write_client_settings, write_configuration
+from nano.fleet.configuration import (
+    SERVICES,
+    service_settings,
+    write_client_settings,
+    write_configuration,
+)
 from nano.fleet.disk_layout import master_boot_record
 from nano.fleet.guest_image import built_image
 from nano.fleet.host import Host, Place, prepare
@@ -65,15 +70,23 @@ async def living(place: Place, stages: Stages) -> AsyncIterator[Fleet]:
         "host", "preparing this host" if not place.simulated else "simulated: no bridge, no QEMU"
     ):
         host = prepare(place, stages.say)
-        write_configuration(place.root, host.bridge, host.libvirtd)
-    processes = Processes(place.root, programs(place, host), stages.say)
+        settings = service_settings(place.root, host.bridge, host.libvirtd, is_open=host.open)
+        write_configuration(place.root, settings)
+    async with keeping(place, programs(place, host, tuple(SERVICES)), stages) as processes:
+        with stages.stage("services", f"starting {', '.join(each.name for each in processes.programs)}"):
+            await processes.wait_ready(*(each.name for each in processes.programs))
+            write_client_settings(place.root)
+        yield Fleet(place, host, processes, stages)
+
+
+@contextlib.asynccontextmanager
+async def keeping(place: Place, kept: tuple[Program, ...], stages: Stages) -> AsyncIterator[Processes]:
+    """Keep these programs running for the time of the context."""
+    processes = Processes(place.root, kept, stages.say)
     async with asyncio.TaskGroup() as jobs:
         keeper = jobs.create_task(processes.keep(), name="processes")
         try:
-            with stages.stage("services", f"starting {', '.join(each.name for each in processes.programs)}"):
-                await processes.wait_ready(*(each.name for each in processes.programs))
-                write_client_settings(place.root)
-            yield Fleet(place, host, processes, stages)
+            yield processes
         finally:
             stages.say("stopping the services")
             processes.stop()
@@ -81,12 +94,12 @@ async def living(place: Place, stages: Stages) -> AsyncIterator[Fleet]:
             await asyncio.wait({keeper})
 
 
-def programs(place: Place, host: Host) -> tuple[Program, ...]:
-    """What is kept running; the cell asks libvirtd, so that one is stopped last."""
+def programs(place: Place, host: Host, names: tuple[str, ...]) -> tuple[Program, ...]:
+    """What is kept running of these services; the cell asks libvirtd, so that one is stopped last."""
     config = place.root / "config"
     services = tuple(
-        Program(name, (sys.executable, "-m", module, "--config", str(config / f"{name}.toml")))
-        for name, module in SERVICES.items()
+        Program(name, (sys.executable, "-m", SERVICES[name], "--config", str(config / f"{name}.toml")))
+        for name in names
     )
     if host.libvirtd is None or not host.libvirtd.command:
         return services

@@ -15,9 +15,9 @@ from nano.fleet.stages import Stages
 from nano.model.errors import Cancelled, Internal, TimedOut
 
 
-def up(root: Path, *, simulated: bool) -> int:
+def up(root: Path, *, simulated: bool, is_open: bool = False) -> int:
     """Start the fleet in `root`, see to its first instance, and stay until Ctrl-C."""
-    place = Place(root, cache_folder(root), simulated=simulated)
+    place = Place(root, cache_folder(root), simulated=simulated, open=is_open)
     with only_one(root):
         return run_until_interrupted(lambda interrupted: _until_interrupted(place, interrupted))
 
@@ -62,6 +62,15 @@ def _instance(told: dict[str, Any]) -> str:
 """
 
 
+def _others(fleet: Fleet) -> str:
+    if not fleet.host.open:
+        return ""
+    return """Add another server: make a token here, and use it there:
+  .venv/bin/nanoctl token create
+  ./dev join TOKEN
+"""
+
+
 def summary(fleet: Fleet, told: dict[str, Any], image: str) -> str:
     """What a person wants to know now."""
     client = client_settings(fleet.place.root)
@@ -86,7 +95,7 @@ Try, in another terminal:
   .venv/bin/nanoctl instance list
   .venv/bin/nanoctl instance create second --image {image} --disk 1G --memory 128M --start
   .venv/bin/nanoctl task list
-Ctrl-C stops the services and leaves the guests running; ./dev down stops all.
+{_others(fleet)}Ctrl-C stops the services and leaves the guests running; ./dev down stops all.
 """
 
 

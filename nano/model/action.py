@@ -10,7 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from nano.model.address import Binding
-from nano.model.ids import AddressPoolName, ImageId, InstanceId
+from nano.model.ids import AddressPoolName, CellId, ImageId, InstanceId
 from nano.model.image import Content, ImageKind
 from nano.model.instance import InstanceSpec, InstanceStatus
 from nano.model.task import Fault
@@ -35,10 +35,14 @@ class ReleaseAddress(Action, frozen=True, tag="release_address"):
 
 
 class PinImage(Action, frozen=True, tag="pin_image"):
-    """imagestore: keep this image's present content until the task has ended or the step is undone."""
+    """imagestore: keep this image's present content until the task has ended or the step is undone.
+
+    Until then `reader` may fetch it, and no other cell.
+    """
 
     image: ImageId
     kind: ImageKind
+    reader: CellId = CellId("")
 
 
 class CreateVolumes(Action, frozen=True, tag="create_volumes"):

@@ -14,6 +14,9 @@ class Role(StrEnum):
     GATEWAY = "gateway"
     ADMIN = "admin"
     """A person with root on the scheduler's host; never a server."""
+    APPLICANT = "applicant"
+    """Who asks to be let in, known by the hash of its key alone: in no certificate, and in no list of roles
+    but that of the one call by which it asks."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

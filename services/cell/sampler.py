@@ -16,7 +16,7 @@ from services.cell.usage import Meter, read_host
 INTERVAL_S = 2.0
 
 ROWS = 8
-"""Samples in one datagram: a row takes up to 120 bytes, and a path between hosts carries 1200."""
+"""Samples in one datagram: one takes up to 110 bytes with its id, and a path between hosts carries 1200."""
 
 _log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ class Sampler:
 
 
 def datagrams(samples: list[Usage]) -> list[bytes]:
-    """In columns, few rows to each."""
+    """Few rows to each."""
     return [
         bytes(wire.usages_message(samples[start : start + ROWS])) for start in range(0, len(samples), ROWS)
     ]

@@ -45,6 +45,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
             v1.AddressPoolsStub(fabric.channel(Role.ADDRESSPOOL)),
             BulkImages(fabric.bulk(Role.IMAGESTORE)),
             CellDisplays(fabric),
+            v1.AdmissionsStub(fabric.channel(Role.SCHEDULER)),
         )
         gateway = Gateway(View(), Bell(), services, time.monotonic, now_ms, started_ms=now_ms())
         jobs = await up.enter_async_context(asyncio.TaskGroup())

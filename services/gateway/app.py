@@ -17,6 +17,8 @@ from services.gateway.cursor import Book
 from services.gateway.keyring import Keyring, SignedRequest
 from services.gateway.routes import (
     address_pools,
+    applicants,
+    authority,
     compute_pool_cells,
     compute_pools,
     consoles,
@@ -25,7 +27,9 @@ from services.gateway.routes import (
     guest_search,
     guests,
     instances,
+    join_tokens,
     media_images,
+    members,
     openapi,
     samples,
     tasks,
@@ -53,6 +57,10 @@ DOCUMENTED = (
     *events.ROUTES,
     *samples.ROUTES,
     *consoles.ROUTES,
+    *join_tokens.ROUTES,
+    *applicants.ROUTES,
+    *members.ROUTES,
+    *authority.ROUTES,
 )
 ROUTES = (*DOCUMENTED, openapi.route(DOCUMENTED))
 """Every row of the API."""

@@ -58,6 +58,8 @@ class Services:
     addresspool: v1.AddressPoolsStub
     image_bytes: ImageBytes
     displays: Displays
+    admissions: v1.AdmissionsStub
+    """The scheduler's other door: who is let in and shut out."""
 
 
 @dataclass(slots=True)

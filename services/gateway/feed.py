@@ -17,6 +17,7 @@ from nano.model.address import AddressPool, Lease
 from nano.model.errors import Invalid, Stale
 from nano.model.image import Image
 from nano.model.instance import Instance, InstanceStatus
+from nano.model.membership import Applicant, AuthorityState, Member, Removal, ShownToken
 from nano.model.peers import Peer, Role
 from nano.model.pool import Cell, Pool
 from nano.model.task import Task
@@ -41,6 +42,11 @@ MEMBERS: dict[Book, tuple[tuple[str, str, type], ...]] = {
         ("instances", "instance", Instance),
         ("statuses", "status", InstanceStatus),
         ("tasks", "task", Task),
+        ("members", "member", Member),
+        ("applicants", "applicant", Applicant),
+        ("join_tokens", "join_token", ShownToken),
+        ("removals", "removal", Removal),
+        ("authorities", "authority", AuthorityState),
     ),
     Book.IMAGESTORE: (("images", "image", Image),),
     Book.ADDRESSPOOL: (("pools", "address_pool", AddressPool), ("leases", "lease", Lease)),

@@ -14,6 +14,7 @@ from nano.model.errors import NotFound, Stale, Unreachable
 from nano.model.ids import AddressPoolName, CellId, ImageId, InstanceId, PoolName, TaskId, TemplateId
 from nano.model.image import Image
 from nano.model.instance import Instance, InstanceStatus
+from nano.model.membership import Applicant, AuthorityState, Member, Removal, ShownToken
 from nano.model.pool import Cell, Pool, Usage
 from nano.model.task import Task
 from nano.model.template import Template
@@ -31,6 +32,11 @@ IDS: dict[Book, dict[str, Callable[[Any], str]]] = {
         "instance": lambda instance: instance.id,
         "status": lambda status: status.instance,
         "task": lambda task: task.id,
+        "member": lambda member: str(member.peer),
+        "applicant": lambda applicant: applicant.fingerprint,
+        "join_token": lambda token: token.id,
+        "removal": lambda removal: removal.fingerprint,
+        "authority": lambda authority: authority.id,
     },
     Book.IMAGESTORE: {"image": lambda image: image.id},
     Book.ADDRESSPOOL: {"address_pool": lambda pool: pool.name, "lease": lambda lease: lease.owner},
@@ -236,6 +242,30 @@ class View:
     @property
     def tasks(self) -> Mapping[TaskId, Task]:
         return self._table(Book.SCHEDULER, "task")
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """By `role/id`."""
+        return self._table(Book.SCHEDULER, "member")
+
+    @property
+    def applicants(self) -> Mapping[str, Applicant]:
+        """By fingerprint."""
+        return self._table(Book.SCHEDULER, "applicant")
+
+    @property
+    def join_tokens(self) -> Mapping[str, ShownToken]:
+        return self._table(Book.SCHEDULER, "join_token")
+
+    @property
+    def removals(self) -> Mapping[str, Removal]:
+        """By fingerprint."""
+        return self._table(Book.SCHEDULER, "removal")
+
+    @property
+    def authority(self) -> AuthorityState:
+        table: Mapping[str, AuthorityState] = self._table(Book.SCHEDULER, "authority")
+        return _found(table, "zone", "state of the authority", "authority")
 
     @property
     def images(self) -> Mapping[ImageId, Image]:

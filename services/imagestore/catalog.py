@@ -12,8 +12,8 @@ import msgspec
 
 from nano.model import names
 from nano.model.action import PinImage, Pinned
-from nano.model.errors import Busy, Conflict, Exists, NotFound
-from nano.model.ids import ImageId, TaskId
+from nano.model.errors import Busy, Conflict, Exists, Forbidden, NotFound
+from nano.model.ids import CellId, ImageId, TaskId
 from nano.model.image import Content, Image, ImageKind
 from nano.saga.handlers import errand
 from nano.saga.outcomes import OutcomeChange, Outcomes
@@ -36,6 +36,8 @@ class Pin(msgspec.Struct, frozen=True, tag="image_pinned"):
     task: TaskId
     image: ImageId
     content: Content
+    reader: CellId = CellId("")
+    """The cell that may fetch them meanwhile; empty: none."""
 
 
 class Unpin(msgspec.Struct, frozen=True, tag="image_unpinned"):
@@ -78,6 +80,16 @@ class Catalog:
             if content is not None and content.version == version:
                 return content
         raise NotFound(f"image {found.name} has no version {version} any more", subject=image)
+
+    def check_reader(self, cell: CellId, image: ImageId, version: int) -> None:
+        """Forbidden unless a task has this version pinned for the cell, be there such a one or not."""
+        for pin in self._pins.values():
+            if (pin.reader, pin.image, pin.content.version) == (cell, image, version):
+                return
+        raise Forbidden(
+            f"no task has image {image} version {version} pinned for cell {cell}: it may not fetch it",
+            subject=image,
+        )
 
     def kept(self) -> set[tuple[ImageId, int]]:
         """The versions whose bytes must stay: what is current, and what is pinned."""
@@ -162,7 +174,7 @@ class Catalog:
                 f"image {known.name} has no content yet: upload it first", field="image", subject=known.id
             )
         task = errand.get().task
-        return [Pin(task, known.id, known.content)], Pinned(known.content)
+        return [Pin(task, known.id, known.content, action.reader)], Pinned(known.content)
 
     def unpin(self, task: TaskId) -> Changes:
         return [Unpin(task)] if task in self._pins else []

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import structlog
 
 from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
+from nano.fabric.caller import caller
 from nano.model.errors import Invalid, NotFound, Stale
-from nano.model.ids import ImageId
+from nano.model.ids import CellId, ImageId
 from nano.model.image import Content
 from nano.model.peers import Role
 from nano.shelf import Shelf
@@ -24,7 +25,7 @@ BULK_ROLES = {
     ("GET", "/images/"): frozenset({Role.GATEWAY, Role.CELL}),
     ("HEAD", "/images/"): frozenset({Role.GATEWAY, Role.CELL}),
 }
-"""Who may move which bytes; nobody may do what is not here."""
+"""Who may move which bytes; nobody may do what is not here. A cell gets only what is pinned for it."""
 
 _UPLOAD = re.compile(r"/images/(?P<image>[0-9a-f-]{36})", re.ASCII)
 _VERSION = re.compile(r"/images/(?P<image>[0-9a-f-]{36})/(?P<version>[0-9]{1,9})", re.ASCII)
@@ -118,8 +119,11 @@ class Transfer:
         found = _VERSION.fullmatch(path)
         if found is None:
             raise NotFound(f"there is no image at {path!r:.100}", field="path")
-        image = ImageId(found["image"])
-        return image, self._shelf.book.content(image, int(found["version"]))
+        image, version = ImageId(found["image"]), int(found["version"])
+        asking = caller().peer
+        if asking.role is Role.CELL:
+            self._shelf.book.check_reader(CellId(asking.id), image, version)
+        return image, self._shelf.book.content(image, version)
 
 
 def _info(content: Content) -> BulkInfo:

@@ -102,6 +102,9 @@ _MENUS: dict[str, frozenset[Menu]] = {
     "pool": frozenset({Menu.DASHBOARD, Menu.COMPUTE_POOL, Menu.INSTANCE}),
     "cell": frozenset({Menu.DASHBOARD, Menu.COMPUTE_POOL}),
     "template": frozenset({Menu.TEMPLATES, Menu.INSTANCE}),
+    **dict.fromkeys(
+        ("member", "applicant", "join_token", "removal", "authority"), frozenset({Menu.COMPUTE_POOL})
+    ),
     "address_pool": frozenset({Menu.ADDRESS_POOL, Menu.COMPUTE_POOL}),
     "reread": frozenset(Menu),
 }

@@ -12,6 +12,7 @@ from nano import wire
 from nano.contracts.nano import v1
 from nano.fabric.fabric import Fabric
 from nano.fabric.presence import while_present
+from nano.fabric.sparing import Sparing
 from nano.model.errors import NanoError
 from nano.model.ids import CellId, PoolName
 from nano.model.instance import InstanceStatus
@@ -41,6 +42,7 @@ class Cells:
         self._samples = samples
         self._now_ms = now_ms
         self._first_pool = first_pool
+        self._sparing = Sparing()
 
     async def listen(self) -> None:
         """Until cancelled."""
@@ -84,9 +86,11 @@ class Cells:
         if peer.role is not Role.CELL:
             return
         try:
-            samples = wire.usages(wire.decode(v1.Usages, datagram))
+            samples = wire.sampled(datagram)
         except NanoError as error:
-            _log.warning("cell.bad_sample", cell=peer.id, reason=error.message)
+            left_out = self._sparing.left_out(peer.id, self._now_ms() / 1000)
+            if left_out is not None:
+                _log.warning("cell.bad_sample", cell=peer.id, reason=error.message, left_out=left_out)
             return
         instances = self._shelf.book.instances
         self._samples.heard(

@@ -1,4 +1,4 @@
-"""The scheduler's book: pools, cells, templates, instances, their last known status, and tasks.
+"""The scheduler's book: pools, cells, templates, instances, their last known status, tasks, and members.
 
 Plain and synchronous. A method decides and returns the changes that follow; `apply` makes them so, for the
 live book and for the replay alike. What a silent cell holds stays here, counted and protected.
@@ -6,7 +6,7 @@ live book and for the replay alike. What a silent cell holds stays here, counted
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import msgspec
 
@@ -14,10 +14,13 @@ from nano.model import names
 from nano.model.errors import Conflict, Exists, Invalid, NotFound
 from nano.model.ids import CellId, InstanceId, PoolName, TemplateId
 from nano.model.instance import Instance, InstanceSpec, InstanceStatus, Power
+from nano.model.membership import Applicant
+from nano.model.peers import Peer, Role
 from nano.model.pool import Capabilities, Cell, Pool, Presence, Usage
 from nano.model.template import Template
 from nano.saga.record import TaskChange
 from nano.saga.tasks import Tasks
+from services.scheduler.membership import Membership, MembershipChange
 from services.scheduler.placement import Candidate, Load
 
 DEFAULT_POOL = PoolName("default")
@@ -25,6 +28,8 @@ CORES_LIMIT = 256
 MEMORY_LEAST_BYTES = 16 * 2**20
 DISK_LEAST_BYTES = 2**20
 DISKS_LIMIT = 16
+_SHORT = 16
+"""Digits of a fingerprint that a person is asked to type."""
 
 
 class PoolPut(msgspec.Struct, frozen=True, tag="pool_put"):
@@ -37,6 +42,12 @@ class PoolGone(msgspec.Struct, frozen=True, tag="pool_gone"):
 
 class CellPut(msgspec.Struct, frozen=True, tag="cell_put"):
     cell: Cell
+
+
+class CellGone(msgspec.Struct, frozen=True, tag="cell_gone"):
+    """It was shut out and held nothing."""
+
+    id: CellId
 
 
 class TemplatePut(msgspec.Struct, frozen=True, tag="template_put"):
@@ -57,8 +68,10 @@ class StatusPut(msgspec.Struct, frozen=True, tag="status_put"):
     status: InstanceStatus
 
 
-NounChange: TypeAlias = PoolPut | PoolGone | CellPut | TemplatePut | InstancePut | InstanceGone | StatusPut
-Change: TypeAlias = NounChange | TaskChange
+NounChange: TypeAlias = (
+    PoolPut | PoolGone | CellPut | CellGone | TemplatePut | InstancePut | InstanceGone | StatusPut
+)
+Change: TypeAlias = NounChange | MembershipChange | TaskChange
 
 
 class Inventory:
@@ -71,9 +84,11 @@ class Inventory:
         "templates": Template,
         "instances": Instance,
         "statuses": InstanceStatus,
+        **Membership.kinds,
         **Tasks.kinds,
     }
-    schema: ClassVar[int] = 1
+    schema: ClassVar[int] = 2
+    """2: members, applicants, join tokens, removals and authorities."""
 
     def __init__(self) -> None:
         self.pools: dict[PoolName, Pool] = {}
@@ -81,6 +96,7 @@ class Inventory:
         self.templates: dict[TemplateId, Template] = {}
         self.instances: dict[InstanceId, Instance] = {}
         self.statuses: dict[InstanceId, InstanceStatus] = {}
+        self.membership = Membership()
         self.tasks = Tasks()
         self.usage: dict[str, Usage] = {}
         """The newest sample of each cell and instance: heard, ranked by, and never kept."""
@@ -148,8 +164,13 @@ class Inventory:
     # -------------------------------------------------------------- what cells report
 
     def cell_seen(self, cell: CellId, address: str, now_ms: int, first_pool: PoolName | None) -> list[Change]:
-        """It is there; one never seen before enters `first_pool`. Unconfirmed until its account comes."""
-        known = self.cells.get(cell, Cell(cell, first_pool if first_pool in self.pools else None))
+        """It is there; one never seen before enters `first_pool`, unless a person let it in and is to say
+        where it goes. Unconfirmed until its account comes.
+        """
+        known = self.cells.get(cell)
+        if known is None:
+            by_itself = first_pool in self.pools and self.membership.enters_first_pool(Peer(Role.CELL, cell))
+            known = Cell(cell, first_pool if by_itself else None)
         return [
             CellPut(
                 replace(known, presence=Presence.ONLINE, confirmed=False, address=address, seen_ms=now_ms)
@@ -258,11 +279,33 @@ class Inventory:
         return [PoolGone(name)]
 
     def add_cell(self, pool: PoolName, cell: CellId) -> list[Change]:
+        """A member that was never seen yet may be put where it is to work; one that waits at the door not."""
         self.pool(pool)
-        known = self.cell(cell)
+        peer = Peer(Role.CELL, cell)
+        known = self.cells.get(cell)
+        if peer not in self.membership.members:
+            if waiting := self.membership.claiming(peer):
+                raise Conflict(_how_to_admit(cell, waiting), field="cell", subject=cell)
+            known = self.cell(cell)
+        known = known or Cell(cell, None)
         if known.pool is not None:
             raise Conflict(f"cell {cell} is in pool {known.pool} already", field="cell", subject=cell)
         return [CellPut(replace(known, pool=pool, enabled=True))]
+
+    def add_first(self, pool: PoolName, cell: CellId, now_ms: int) -> list[Change]:
+        """As `add_cell`; the only key that claims a name nobody ever had is let in by it."""
+        if cell in self.cells or not self.membership.claiming(Peer(Role.CELL, cell)):
+            return self.add_cell(pool, cell)
+        self.pool(pool)
+        return [*self.membership.admit_first(Peer(Role.CELL, cell), now_ms), CellPut(Cell(cell, pool))]
+
+    def remove_member(self, peer: Peer, now_ms: int) -> list[Change]:
+        """Its key is refused from now on. A cell that holds instances stays on record with them."""
+        changes: list[Change] = [*self.membership.remove(peer, now_ms)]
+        cell = CellId(peer.id)
+        if peer.role is Role.CELL and cell in self.cells and not self._by_cell.get(cell):
+            changes.append(CellGone(cell))
+        return changes
 
     def remove_cell(self, pool: PoolName, cell: CellId) -> list[Change]:
         known = self._in_pool(pool, cell)
@@ -295,6 +338,8 @@ class Inventory:
                 self.pools.pop(name, None)
             case CellPut(cell):
                 self.cells[cell.id] = cell
+            case CellGone(cell_id):
+                self.cells.pop(cell_id, None)
             case TemplatePut(template):
                 self.templates[template.id] = template
             case InstancePut(instance):
@@ -309,6 +354,8 @@ class Inventory:
                 self.statuses.pop(instance_id, None)
             case StatusPut(status):
                 self.statuses[status.instance] = status
+            case _ if isinstance(change, MembershipChange):
+                self.membership.apply(change)
             case _:
                 self.tasks.apply(change)
 
@@ -327,11 +374,21 @@ class Inventory:
             "templates": list(self.templates.values()),
             "instances": list(self.instances.values()),
             "statuses": list(self.statuses.values()),
+            **self.membership.snapshot(),
             **self.tasks.snapshot(),
         }
 
     @classmethod
-    def restore(cls, snapshot: Mapping[str, Sequence[Any]]) -> "Inventory":
+    def upgrade(cls, snapshot: dict[str, list[Any]], from_schema: int) -> dict[str, list[Any]]:  # noqa: ARG003
+        """A zone of schema 1 kept no members: they are taken in when they next enrol or renew."""
+        return snapshot
+
+    @classmethod
+    def upgrade_change(cls, change: Any, from_schema: int) -> list[Any]:  # noqa: ARG003 - grew, no more
+        return [change]
+
+    @classmethod
+    def restore(cls, snapshot: Mapping[str, Sequence[Any]]) -> Self:
         book = cls()
         for pool in snapshot["pools"]:
             book.apply(PoolPut(pool))
@@ -343,8 +400,20 @@ class Inventory:
             book.apply(InstancePut(instance))
         for status in snapshot["statuses"]:
             book.apply(StatusPut(status))
+        book.membership = Membership.restore(snapshot)
         book.tasks = Tasks.restore(snapshot)
         return book
+
+
+def _how_to_admit(cell: CellId, waiting: Sequence[Applicant]) -> str:
+    if len(waiting) == 1:
+        command = f"nanoctl cell admit {waiting[0].fingerprint[:_SHORT]}"
+        return f"cell {cell} waits to be let in: compare the code that it shows, then run: {command}"
+    keys = ", ".join(one.fingerprint[:_SHORT] for one in waiting)
+    return (
+        f"{len(waiting)} keys claim to be cell {cell} ({keys}): compare the codes that they show, then run: "
+        "nanoctl cell admit FINGERPRINT"
+    )
 
 
 def _check_size(spec: InstanceSpec) -> None:

@@ -18,7 +18,8 @@ from nano.model.action import StopMode
 from nano.model.errors import Conflict, Internal, Invalid, NotFound
 from nano.model.ids import CellId, InstanceId, PoolName, TaskId, new_instance_id, new_task_id
 from nano.model.instance import Instance, InstanceSpec
-from nano.model.peers import Role
+from nano.model.membership import JoinToken, Phase
+from nano.model.peers import Peer, Role
 from nano.model.pool import Pool
 from nano.saga.engine import Engine
 from nano.saga.record import Idempotency, StepMarked, TaskEnded, TaskOpened, TaskTurned
@@ -26,6 +27,7 @@ from nano.saga.step import Saga
 from nano.shelf import Shelf
 from nano.watching import watch
 from services.scheduler.inventory import (
+    CellGone,
     CellPut,
     InstanceGone,
     InstancePut,
@@ -36,6 +38,17 @@ from services.scheduler.inventory import (
     TemplatePut,
 )
 from services.scheduler.lifecycle import Verb, permit
+from services.scheduler.membership import (
+    ApplicantGone,
+    ApplicantPut,
+    MemberGone,
+    MemberPut,
+    RemovalGone,
+    RemovalPut,
+    TokenGone,
+    TokenPut,
+    TrustPut,
+)
 from services.scheduler.samples import Samples
 from services.scheduler.tasks.create_instance import CREATE_INSTANCE, CreateInstance
 from services.scheduler.tasks.delete_instance import DELETE_INSTANCE, DeleteInstance
@@ -78,8 +91,16 @@ class SchedulerRpc(v1.SchedulerBase):
     """The service `nano.v1.Scheduler`."""
 
     def __init__(
-        self, shelf: Shelf[Inventory], engine: Engine, samples: Samples, now_ms: Callable[[], int]
+        self,
+        shelf: Shelf[Inventory],
+        engine: Engine,
+        samples: Samples,
+        now_ms: Callable[[], int],
+        *,
+        first_use: bool = False,
     ) -> None:
+        """`first_use`: a cell that waits to be let in is, when it is put into a pool."""
+        self._first_use = first_use
         self._shelf = shelf
         self._engine = engine
         self._samples = samples
@@ -207,7 +228,10 @@ class SchedulerRpc(v1.SchedulerBase):
         return await self._committed(self._book.delete_pool(PoolName(message.name)))
 
     async def add_cell(self, message: v1.CellRequest) -> v1.SchedulerReply:
-        return await self._committed(self._book.add_cell(PoolName(message.pool), CellId(message.cell)))
+        pool, cell = PoolName(message.pool), CellId(message.cell)
+        if self._first_use:
+            return await self._committed(self._book.add_first(pool, cell, self._now_ms()))
+        return await self._committed(self._book.add_cell(pool, cell))
 
     async def remove_cell(self, message: v1.CellRequest) -> v1.SchedulerReply:
         return await self._committed(self._book.remove_cell(PoolName(message.pool), CellId(message.cell)))
@@ -262,6 +286,11 @@ def whole(book: Inventory) -> v1.SchedulerChange:
         instances=[wire.outgoing(instance) for instance in book.instances.values()],
         statuses=[wire.outgoing(status) for status in book.statuses.values()],
         tasks=[wire.outgoing(task) for task in book.tasks.page(limit=len(book.tasks))],
+        members=[wire.outgoing(member) for member in book.membership.members.values()],
+        applicants=[wire.outgoing(applicant) for applicant in book.membership.applicants.values()],
+        join_tokens=[wire.outgoing(token.shown) for token in book.membership.tokens.values()],
+        removals=[wire.outgoing(removal) for removal in book.membership.removals.values()],
+        authorities=[wire.outgoing(book.membership.authority)],
     )
 
 
@@ -271,9 +300,23 @@ _PUT: dict[type, str] = {
     TemplatePut: "templates",
     InstancePut: "instances",
     StatusPut: "statuses",
+    MemberPut: "members",
+    ApplicantPut: "applicants",
+    TokenPut: "join_tokens",
+    RemovalPut: "removals",
 }
 """The member of the message that shows the noun of such a change."""
-_GONE: dict[type, str] = {PoolGone: "pool", InstanceGone: "instance"}
+_GONE: dict[type, str] = {
+    PoolGone: "pool",
+    CellGone: "cell",
+    InstanceGone: "instance",
+    ApplicantGone: "applicant",
+    TokenGone: "join_token",
+    RemovalGone: "removal",
+}
+_OF_TRUST = (RemovalPut, RemovalGone, TrustPut)
+_OF_MEMBERS = (MemberPut, MemberGone)
+"""While the authority is being rotated they are what that waits for."""
 _OF_TASKS = (TaskOpened, StepMarked, TaskTurned, TaskEnded)
 
 
@@ -284,12 +327,18 @@ def told(book: Inventory, changes: tuple[Any, ...]) -> v1.SchedulerChange | None
     for change in changes:
         if (member := _PUT.get(type(change))) is not None:
             (noun,) = msgspec.structs.astuple(change)
-            getattr(message, member).append(wire.outgoing(noun))
+            shown = noun.shown if isinstance(noun, JoinToken) else noun
+            getattr(message, member).append(wire.outgoing(shown))
         elif (kind := _GONE.get(type(change))) is not None:
             (gone,) = msgspec.structs.astuple(change)
             message.gone.append(v1.Gone(kind=kind, id=gone))
+        elif isinstance(change, MemberGone):
+            message.gone.append(v1.Gone(kind="member", id=str(Peer(change.role, change.id))))
         elif isinstance(change, _OF_TASKS):
             tasks[change.task] = None
+    rotating = book.membership.trust.phase is not Phase.STEADY
+    if any(isinstance(one, _OF_TRUST) or (rotating and isinstance(one, _OF_MEMBERS)) for one in changes):
+        message.authorities.append(wire.outgoing(book.membership.authority))
     for task in tasks:
         try:
             message.tasks.append(wire.outgoing(book.tasks.view(task)))

@@ -19,6 +19,7 @@ from nano.fabric.roster_events import LinkDown, LinkUp, News
 from nano.model.errors import Invalid
 from nano.model.peers import Peer, Role
 from tests.support.discovering import identity
+from tests.support.wires import Hosts, ip
 
 SCHEDULER, CELL = Peer(Role.SCHEDULER, "main"), Peer(Role.CELL, "c1")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -202,27 +203,16 @@ def test_a_group_that_is_none_is_named(address: str) -> None:
     assert refused.value.field == "group"
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
 @pytest.fixture
 def hosts() -> Iterator[tuple[str, str]]:
     """Two network namespaces, 10.99.0.1 and 10.99.0.2 on one wire; both gone afterwards."""
-    tag = secrets.token_hex(3)
-    left, right = f"nano-{tag}-l", f"nano-{tag}-r"
+    found = Hosts()
     try:
-        for host in (left, right):
-            ip("netns", "add", host)
-            ip("-n", host, "link", "set", "lo", "up")
-        ip("link", "add", "wire", "netns", left, "type", "veth", "peer", "name", "wire", "netns", right)
-        for host, address in ((left, "10.99.0.1/24"), (right, "10.99.0.2/24")):
-            ip("-n", host, "address", "add", address, "dev", "wire")
-            ip("-n", host, "link", "set", "wire", "up")
+        left, right = found.add("l"), found.add("r")
+        found.wire("wire", (left, "10.99.0.1/24"), (right, "10.99.0.2/24"))
         yield left, right
     finally:
-        for host in (left, right):
-            subprocess.run(["ip", "netns", "delete", host], check=False, capture_output=True)
+        found.remove()
 
 
 class Elsewhere:

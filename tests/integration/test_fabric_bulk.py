@@ -121,6 +121,14 @@ async def test_errors_of_the_handler_arrive_as_they_are(client: BulkClient) -> N
     assert found.value.message == "there is no /nothing"
 
 
+async def test_an_error_about_a_name_that_is_not_ascii_arrives_and_ends_nothing(client: BulkClient) -> None:
+    """What a header cannot hold would end the job that answers, and with it the service."""
+    with pytest.raises(NotFound) as found:
+        await _all(client.get("/nöthing"))
+    assert found.value.subject == "/nöthing"
+    assert await _all(client.get("/blob")) == BLOB
+
+
 async def test_a_path_that_no_row_names_is_for_nobody(client: BulkClient) -> None:
     with pytest.raises(Forbidden):
         await _all(client.get("/secret/key"))

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
+from nano.fabric.ends import BULK_WINDOWS
 from nano.fabric.quic import MIB, Windows
 from nano.fabric.stream import SEND_MARK_BYTES
-from nano.model.errors import NanoError
+from nano.model.errors import NanoError, Unsupported
+from nano.model.peers import Role
 from tests.support.echo import EchoStub
 from tests.support.fabrics import Lab
 
@@ -46,6 +49,10 @@ async def test_a_server_stops_producing_for_a_client_that_does_not_read(lab: Lab
         most = (SEND_MARK_BYTES + Windows().stream_bytes) // 100_000 + 4
         assert produced <= most
         assert all(link.quic.held_bytes <= Windows().stream_bytes for link in scheduler.links)
+        (link,) = cell.links
+        (stream_id,) = link.exchanges._streams
+        kept = link.quic.kept_bytes(stream_id)
+        assert SEND_MARK_BYTES <= kept <= SEND_MARK_BYTES + Windows().stream_bytes + 100_005
         assert peak < HELD_LIMIT_BYTES
         assert await stub.repeat(b"others get through", timeout=5) == b"others get through"
         for _ in range(30):
@@ -54,6 +61,44 @@ async def test_a_server_stops_producing_for_a_client_that_does_not_read(lab: Lab
         await flood.aclose()  # type: ignore[attr-defined]
         await asyncio.wait_for(handler.stopped.wait(), 5)
         assert all(link.quic.held_bytes == 0 for link in (*cell.links, *scheduler.links))
+
+
+class Endless:
+    """A body of a tebibyte, made as it is asked for."""
+
+    SIZE_BYTES = 1 << 40
+
+    def __init__(self) -> None:
+        self.made_bytes = 0
+
+    async def head(self, request: BulkRequest) -> BulkInfo:
+        return BulkInfo(self.SIZE_BYTES)
+
+    async def get(self, request: BulkRequest) -> BulkBody:
+        return BulkBody(BulkInfo(self.SIZE_BYTES), self._chunks())
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        while True:
+            self.made_bytes += MIB
+            yield bytes(MIB)
+
+    async def put(self, request: BulkRequest, chunks: AsyncIterator[bytes]) -> dict[str, str]:
+        raise Unsupported("nothing is taken here")
+
+
+async def test_a_server_of_bodies_holds_little_for_a_client_that_does_not_read(lab: Lab) -> None:
+    bodies = Endless()
+    async with lab.echo() as (_, stub, cell, scheduler):
+        cell.serve_bulk(bodies, {("GET", "/"): frozenset(Role)})
+        body = scheduler.bulk(Role.CELL, "c1").get("/endless")
+        assert await anext(body)
+        made = await _quiet(lambda: bodies.made_bytes, stub)
+        held = max(link.quic.held_bytes for link in scheduler.links)
+        kept = max(link.quic.kept_bytes(each) for link in cell.links for each in link.exchanges._streams)
+        assert held <= BULK_WINDOWS.stream_bytes
+        assert 0 < kept < HELD_LIMIT_BYTES
+        assert made <= held + HELD_LIMIT_BYTES
+        await body.aclose()  # type: ignore[attr-defined]
 
 
 async def test_a_client_stops_sending_to_a_server_that_does_not_read(lab: Lab) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog.testing
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
@@ -12,9 +13,9 @@ from aioquic.quic.events import ConnectionTerminated, QuicEvent
 
 from nano.fabric.fabric import Fabric, FabricConfig
 from nano.fabric.identity import Identity
-from nano.model.errors import Forbidden, Unreachable, Untrusted
-from nano.model.peers import Peer, Role
-from tests.support.certificates import utc_now
+from nano.model.errors import Corrupt, Forbidden, Unreachable, Untrusted
+from nano.model.peers import Role
+from tests.support.certificates import shut_out, utc_now
 from tests.support.echo import ROLES, BytesCodec, EchoHandler, EchoStub
 from tests.support.fabrics import Lab
 
@@ -107,17 +108,69 @@ async def test_a_certificate_that_has_ended_is_refused(lab: Lab) -> None:
             await _call(lab.identity(Role.SCHEDULER, "s1"), peers, "c1")
 
 
-async def test_a_peer_that_is_expelled_loses_its_links_and_gets_no_new_one(lab: Lab) -> None:
+async def test_a_key_that_is_shut_out_loses_its_links_and_gets_no_new_one(lab: Lab) -> None:
     async with lab.echo() as (handler, stub, cell, scheduler):
         assert await stub.repeat(b"x") == b"x"
         (link,) = scheduler.links
-        cell.expel(Peer(Role.SCHEDULER, "s1"))
+        shut_out(lab.authority, lab.known["cell/c1"], lab.known["scheduler/s1"])
+        cell.renewed(lab.known["cell/c1"])
         await asyncio.wait_for(link.wait_closed(), 5)
         with pytest.raises((Forbidden, Unreachable)):
             await stub.who_am_i(timeout=2)
         assert handler.callers == []
-        cell.readmit(Peer(Role.SCHEDULER, "s1"))
+        shut_out(lab.authority, lab.known["cell/c1"])
+        cell.renewed(lab.known["cell/c1"])
         assert await stub.repeat(b"x", timeout=2) == b"x"
+
+
+async def test_a_key_that_is_shut_out_is_not_called_either(lab: Lab) -> None:
+    async with lab.echo() as (_, stub, cell, scheduler):
+        assert await stub.repeat(b"x") == b"x"
+        shut_out(lab.authority, lab.known["scheduler/s1"], lab.known["cell/c1"])
+        scheduler.renewed(lab.known["scheduler/s1"])
+        with pytest.raises(Untrusted, match="was removed from the zone"):
+            await stub.repeat(b"x", timeout=2)
+        assert cell.links == []
+
+
+async def test_who_was_shut_out_stays_so_over_a_restart_of_the_peer(lab: Lab) -> None:
+    removed, cell = lab.identity(Role.GATEWAY, "g1"), lab.identity(Role.CELL, "c1")
+    shut_out(lab.authority, cell, removed)
+    config = FabricConfig(host="127.0.0.1", multicast=False)
+    for _ in range(2):
+        async with Fabric.join(config, cell, codec=BytesCodec()) as fabric:
+            fabric.serve([EchoHandler()], ROLES)
+            peers = {"cell/c1": "{}:{}".format(*fabric.address)}
+            with pytest.raises((Untrusted, Unreachable), match="removed"):
+                await _call(removed, peers, "c1")
+            await _call(lab.identity(Role.GATEWAY, "g2"), peers, "c1")
+
+
+async def test_who_is_turned_away_is_not_dialled_in_a_loop(lab: Lab) -> None:
+    """The side that dials sees its link come up before the other side has judged its certificate."""
+    loop = asyncio.get_running_loop()
+    async with lab.join(Role.CELL, "c1") as cell:
+        cell.serve([EchoHandler()], ROLES)
+        scheduler = lab.known["scheduler/s1"] = lab.identity(Role.SCHEDULER, "s1")
+        shut_out(lab.authority, lab.known["cell/c1"], scheduler)
+        cell.renewed(lab.known["cell/c1"])
+        config = FabricConfig(host="127.0.0.1", multicast=False, peers=lab.addresses)
+        with structlog.testing.capture_logs() as logs:
+            async with Fabric.join(config, scheduler, codec=BytesCodec()) as fabric:
+                began = loop.time()
+                fabric.keep_linked(Role.CELL)
+                async with asyncio.timeout(10):
+                    while sum(log["event"] == "link.refused" for log in logs) < 3:  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+                assert loop.time() - began >= 0.25 + 0.5
+
+
+async def test_a_file_of_removals_that_cannot_be_read_lets_nothing_be_served(lab: Lab) -> None:
+    cell = lab.identity(Role.CELL, "c1")
+    cell.trust_file.write_text("{")
+    with pytest.raises(Corrupt, match=r"trust\.json cannot be read"):
+        async with Fabric.join(FabricConfig(host="127.0.0.1", multicast=False), cell):
+            pass
 
 
 async def test_a_renewed_certificate_is_shown_on_new_links_while_old_ones_go_on(lab: Lab) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from nano.fabric import join_token
+from nano.model.membership import Applicant, How
+from nano.model.peers import Peer, Role
 from tests.support.zone import Zone, zone
 from tests.unit.services.imagestore.test_formats import qcow2
 
@@ -22,8 +25,8 @@ class Terminal:
     settings: Path
     zone: Zone
 
-    async def run(self, *words: str) -> str:
-        status, output, errors = await self._run(*words)
+    async def run(self, *words: str, say: str = "") -> str:
+        status, output, errors = await self._run(*words, say=say)
         assert status == 0, errors
         return output
 
@@ -36,7 +39,7 @@ class Terminal:
         assert "Traceback" not in errors
         return errors
 
-    async def _run(self, *words: str) -> tuple[int, str, str]:
+    async def _run(self, *words: str, say: str = "") -> tuple[int, str, str]:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -44,12 +47,12 @@ class Terminal:
             "--config",
             str(self.settings),
             *words,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         async with asyncio.timeout(60):
-            output, errors = await process.communicate()
+            output, errors = await process.communicate(say.encode())
         assert process.returncode is not None
         return process.returncode, output.decode(), errors.decode()
 
@@ -124,3 +127,94 @@ async def test_a_file_that_is_no_image_leaves_no_record(nanoctl: Terminal, tmp_p
 )
 async def test_what_cannot_be_done_says_why(nanoctl: Terminal, words: tuple[str, ...], says: str) -> None:
     assert says in await nanoctl.refused(*words)
+
+
+# ------------------------------------------------------------------ letting servers in, shutting them out
+
+KEYS = ("a1" * 32, "a2" * 32)
+SECOND = "Cell_00163e0000aa"
+
+
+async def waits(nanoctl: Terminal, *keys: str) -> None:
+    """Servers that all claim one name."""
+    book = nanoctl.zone.scheduler.book.membership
+    for number, key in enumerate(keys):
+        applicant = Applicant(key, Role.CELL, SECOND, "10.9.8.9", f"7K2M-Q0X{number}", 1, present=True)
+        nanoctl.zone.scheduler.commit(*book.applied(applicant))
+    view = nanoctl.zone.gateway.view
+    assert await nanoctl.zone.gateway.bell.until(lambda: set(keys) <= set(view.applicants), 5.0)
+
+
+async def test_a_join_token_is_made_listed_and_revoked(nanoctl: Terminal) -> None:
+    text = (await nanoctl.run("token", "create", "--lifetime", "15m", "--name", SECOND)).strip()
+    carried = join_token.decode(text)
+    assert (carried.role, carried.id) == (Role.CELL, SECOND)
+    (listed,) = await nanoctl.json("token", "list", "--state", "open")
+    assert listed["expires_ms"] - listed["created_ms"] == 15 * 60_000
+    assert SECOND in await nanoctl.run("token", "list")
+    await nanoctl.run("token", "revoke", listed["id"])
+    assert await nanoctl.json("token", "list") == []
+    for words, why in (
+        (("create", "--lifetime", "soon"), "no span of time"),
+        (("create", "--role", "king"), "role 'king' is unknown"),
+        (("revoke", "none"), "no join token"),
+        (("list", "--state", "odd"), "odd"),
+    ):
+        assert why in await nanoctl.refused("token", *words)
+
+
+async def test_a_server_that_waits_is_admitted_by_the_code_that_it_shows(nanoctl: Terminal) -> None:
+    await waits(nanoctl, *KEYS)
+    shown = await nanoctl.run("cell", "pending")
+    assert KEYS[0][:16] in shown
+    assert "7K2M-Q0X1" in shown
+    assert "2 fingerprints" in await nanoctl.refused("cell", "admit", "a", "--code", "7K2M-Q0X0")
+    assert "nobody waits" in await nanoctl.refused("cell", "admit", "ff", "--code", "7K2M-Q0X0")
+    assert "in between" in await nanoctl.refused("cell", "admit", "a1", "--code", "7K2M-Q0X1")
+    assert "code is missing" in await nanoctl.refused("--json", "cell", "admit", "a1")
+    assert await nanoctl.json("cell", "list") != []
+    said = await nanoctl.run("cell", "admit", "a1", "--code", "7k2mq0x0", "--pool", "default")
+    assert said == f"{SECOND}: admitted, in pool default\n"
+    assert "refused" in await nanoctl.run("cell", "refuse", "a2")
+    found = {one["name"]: one for one in await nanoctl.json("cell", "list")}
+    assert found[SECOND]["member"]["how"] == "admitted"
+    assert found[SECOND]["pool"] == "default"
+    assert "admitted" in await nanoctl.run("cell", "list")
+
+
+async def test_admitting_asks_whether_the_codes_are_the_same(nanoctl: Terminal) -> None:
+    await waits(nanoctl, KEYS[0])
+    assert "Aborted" in await nanoctl.refused("cell", "admit", "a1")
+    assert "7K2M-Q0X0" in await nanoctl.run("cell", "admit", "a1", say="y\n")
+    assert nanoctl.zone.scheduler.book.membership.member(Peer(Role.CELL, SECOND)).fingerprint == KEYS[0]
+
+
+async def test_a_removal_says_who_knows_of_it_and_who_does_not_yet(nanoctl: Terminal) -> None:
+    book, shelf = nanoctl.zone.scheduler.book.membership, nanoctl.zone.scheduler
+    gateway, store = Peer(Role.GATEWAY, "main"), Peer(Role.IMAGESTORE, "main")
+    peers = (Peer(Role.SCHEDULER, "main"), gateway, store, Peer(Role.CELL, SECOND))
+    for number, peer in enumerate(peers):
+        shelf.commit(*book.enrolled(peer, f"{number}" * 64, How.LOCAL, 1))
+    shelf.commit(*book.acknowledged(gateway, 99, "ca"))
+    assert "Aborted" in await nanoctl.refused("cell", "remove", SECOND)
+    said = await nanoctl.run("cell", "remove", SECOND, "--yes")
+    assert "2 of 3 peers know of it, not yet: imagestore/main" in said
+    shelf.commit(*book.acknowledged(store, 99, "ca"))
+    assert "imagestore" in await nanoctl.run("zone", "members")
+    found = await nanoctl.json("zone", "remove", "imagestore/main", "--yes")
+    assert (found["peers"], found["not_yet"]) == (2, [])
+    assert "ROLE/NAME" in await nanoctl.refused("zone", "remove", "imagestore", "--yes")
+    assert "own scheduler" in await nanoctl.refused("zone", "remove", "scheduler/main", "--yes")
+    assert "no member" in await nanoctl.refused("cell", "remove", SECOND, "--yes")
+
+
+async def test_the_authority_is_shown_and_rotated(nanoctl: Terminal) -> None:
+    book = nanoctl.zone.scheduler.book.membership
+    assert "steady" in await nanoctl.run("zone", "authority")
+    nanoctl.zone.scheduler.commit(*book.enrolled(Peer(Role.CELL, SECOND), KEYS[0], How.TOKEN, 1))
+    said = await nanoctl.run("zone", "rotate-authority")
+    assert f"waits for  cell/{SECOND}" in said
+    assert "leave them behind" in await nanoctl.refused("zone", "rotate-authority")
+    assert "Aborted" in await nanoctl.refused("zone", "rotate-authority", "--leave-behind")
+    await nanoctl.run("zone", "rotate-authority", "--leave-behind", "--yes")
+    assert (await nanoctl.json("zone", "authority"))["left_behind"] == [f"cell/{SECOND}"]

@@ -7,8 +7,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from nano.fabric import trust
 from nano.fabric.authority import Authority, key_pem
-from nano.fabric.identity import Identity
+from nano.fabric.identity import Identity, fingerprint_of, key_in
+from nano.fabric.trust import ShutOut, ZoneTrust
 from nano.model.peers import Peer, Role
 
 
@@ -38,6 +40,16 @@ def issue(authority: Authority, role: Role, id: str, *, now: datetime | None = N
     identity.key_file.write_bytes(key_pem(key))
     identity.certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     return identity
+
+
+def shut_out(authority: Authority, at: Identity, *removed: Identity) -> None:
+    """Write into the folder of `at` that the keys of `removed`, and no others, are shut out of the zone."""
+    until_ms = 2**40
+    entries = tuple(
+        ShutOut(fingerprint_of(key_in(certificate_of(each))), each.role, each.id, until_ms)
+        for each in removed
+    )
+    at.trust_file.write_bytes(trust.encode(ZoneTrust(authority.zone.id, 1, authority.pems, entries)))
 
 
 def certificate_of(identity: Identity) -> x509.Certificate:

@@ -14,7 +14,7 @@ from nano.model.errors import NanoError
 from nano.model.peers import Role
 
 ECHO = "/test.Echo/"
-EVERYONE = frozenset(Role)
+EVERYONE = frozenset(Role) - {Role.APPLICANT}
 ROLES = {
     ECHO + name: EVERYONE
     for name in ("Repeat", "Count", "Total", "Chat", "Wait", "Fail", "WhoAmI", "Flood", "Ignore")

@@ -23,6 +23,8 @@ class Lab:
         self._codec = codec or BytesCodec()
         self.authority: Authority = make_zone(folder)
         self.addresses: dict[str, str] = {}
+        self.known: dict[str, Identity] = {}
+        """The identities of all that joined, by `role/id`."""
 
     def identity(self, role: Role, name: str) -> Identity:
         return issue(self.authority, role, name)
@@ -32,7 +34,8 @@ class Lab:
         """A fabric that knows all that joined before it."""
         options: dict[str, Any] = {"host": "127.0.0.1", "multicast": False, "drain_s": 0.5}
         config = FabricConfig(**({"peers": dict(self.addresses)} | options | settings))
-        async with Fabric.join(config, self.identity(role, name), codec=self._codec) as fabric:
+        identity = self.known[f"{role}/{name}"] = self.identity(role, name)
+        async with Fabric.join(config, identity, codec=self._codec) as fabric:
             self.addresses[f"{role}/{name}"] = "{}:{}".format(*fabric.address)
             yield fabric
 

@@ -21,7 +21,7 @@ from multidict import MultiDict
 
 from nano import wire
 from nano.fabric.bulk import BulkHandler, BulkRequest, BulkRoles, roles_for
-from nano.fabric.caller import TASK_HEADER, current_task
+from nano.fabric.caller import TASK_HEADER, Caller, answering, current_task
 from nano.fabric.codec import MessageCodec
 from nano.fabric.fabric import OnSample, PeerEvent
 from nano.fabric.roster_events import News
@@ -277,6 +277,19 @@ class _Addresses:
         return ("192.0.2.1", 5604)
 
 
+@dataclass(frozen=True)
+class _Link:
+    """What a link has proven of its peer."""
+
+    fingerprint: str
+    host: str
+
+
+@dataclass(frozen=True)
+class _Stream:
+    exchanges: _Link
+
+
 class _Answer:
     """The server's side of one call: what grpclib's `server.Stream` is to a generated handler."""
 
@@ -286,6 +299,7 @@ class _Answer:
         self._call, self._request, self._type = call, request, request_type
         self.peer = call.caller.peer
         self.metadata = call.metadata
+        self._stream = _Stream(_Link(f"key of {self.peer}", "10.0.0.1"))  # as the server looks for it
         self.job: asyncio.Task[None] | None = None
         self._is_over = False
         self._clear_s = 0.0
@@ -477,7 +491,8 @@ class SimBulk:
 
     async def get(self, path: str, offset: int = 0) -> AsyncIterator[bytes]:
         server, handler = self._allowed("GET", path)
-        body = await handler.get(BulkRequest(path, offset))
+        with answering(Caller(self.caller.peer, None, "")):
+            body = await handler.get(BulkRequest(path, offset))
         async for piece in body.chunks:
             await asyncio.sleep(self.caller.network.latency_s())
             self._check(server)
@@ -493,7 +508,8 @@ class SimBulk:
                 self._check(server)
                 yield piece
 
-        job = server.jobs.create_task(_caught(handler, BulkRequest(path), sent()))
+        with answering(Caller(self.caller.peer, None, "")):  # the job takes it over
+            job = server.jobs.create_task(_caught(handler, BulkRequest(path), sent()))
         await asyncio.wait([job])
         self._check(server)
         headers = job.result()

@@ -60,9 +60,11 @@ from services.imagestore import steps as imagestore_steps
 from services.imagestore.catalog import Catalog
 from services.imagestore.files import ImageFiles
 from services.imagestore.transfer import BULK_ROLES, Transfer
+from services.scheduler import admissions
 from services.scheduler import rpc as scheduler_rpc
 from services.scheduler.cells import Cells
 from services.scheduler.inventory import Inventory, PoolPut, TemplatePut
+from services.scheduler.invitations import Invitations
 from services.scheduler.samples import Samples
 from services.scheduler.tasks import SAGAS
 from services.scheduler.templates import defaults, template_id
@@ -170,7 +172,9 @@ class World:
         jobs.create_task(Cells(shelf, fabric, samples, self.now_ms, POOL).listen(), name="cells")
         jobs.create_task(hear_outcomes(fabric, engine, CALLEES), name="outcomes")
         rpc = scheduler_rpc.SchedulerRpc(shelf, engine, samples, self.now_ms)
-        fabric.serve([rpc], scheduler_rpc.ROLES)
+        # Nobody here has a key: no token is made, and no authority rotated.
+        door = admissions.AdmissionsRpc(shelf, Invitations("", list), lambda: "", self.now_ms)
+        fabric.serve([rpc, door], scheduler_rpc.ROLES | admissions.ROLES)
 
     async def _furnish_addresspool(
         self, process: Process, _: AsyncExitStack, jobs: asyncio.TaskGroup

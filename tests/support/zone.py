@@ -23,7 +23,9 @@ import msgspec
 from nano import signature
 from nano.bell import Bell
 from nano.contracts.nano import v1
+from nano.fabric.authority import Authority
 from nano.fabric.bulk import BulkRequest
+from nano.fabric.caller import Caller, answering
 from nano.model.action import Action, Outcome
 from nano.model.errors import Unreachable
 from nano.model.ids import CellId, ImageId, InstanceId, PoolName, TaskId
@@ -52,7 +54,9 @@ from services.imagestore.catalog import Catalog
 from services.imagestore.files import ImageFiles
 from services.imagestore.rpc import ImageStoreRpc
 from services.imagestore.transfer import Transfer
+from services.scheduler.admissions import AdmissionsRpc
 from services.scheduler.inventory import Inventory, PoolPut, TemplatePut
+from services.scheduler.invitations import Invitations
 from services.scheduler.rpc import SchedulerRpc
 from services.scheduler.samples import Samples
 from services.scheduler.tasks import SAGAS
@@ -164,12 +168,17 @@ class LocalImages:
         return int(headers["revision"])
 
     async def get(self, image: ImageId, version: int, offset: int) -> AsyncGenerator[bytes, None]:
-        found = await self.transfer.get(BulkRequest(f"/images/{image}/{version}", offset))
-        async for piece in found.chunks:
+        async for piece in self._read(Peer(Role.GATEWAY, "main"), image, version, offset):
             yield piece
 
     async def fetch(self, image: ImageId, version: int, offset: int) -> AsyncIterator[bytes]:
-        async for piece in self.get(image, version, offset):
+        async for piece in self._read(Peer(Role.CELL, CELL), image, version, offset):
+            yield piece
+
+    async def _read(self, by: Peer, image: ImageId, version: int, offset: int) -> AsyncIterator[bytes]:
+        with answering(Caller(by, None, "")):
+            found = await self.transfer.get(BulkRequest(f"/images/{image}/{version}", offset))
+        async for piece in found.chunks:
             yield piece
 
     async def close(self) -> None:
@@ -291,7 +300,7 @@ class Zone:
 
 
 @contextlib.asynccontextmanager
-async def zone(folder: Path, *, is_fed: bool = True) -> AsyncIterator[Zone]:
+async def zone(folder: Path, *, is_fed: bool = True, first_use: bool = False) -> AsyncIterator[Zone]:
     async with AsyncExitStack() as up:
         scheduler = await up.enter_async_context(Shelf.open(folder / "scheduler", Inventory))
         imagestore = await up.enter_async_context(Shelf.open(folder / "imagestore", Catalog))
@@ -322,12 +331,12 @@ async def zone(folder: Path, *, is_fed: bool = True) -> AsyncIterator[Zone]:
         job(engine.run())
         _first_start(scheduler, rig)
         stubs = {
-            Book.SCHEDULER: Handlers(SchedulerRpc(scheduler, engine, samples, now_ms)),
+            Book.SCHEDULER: Handlers(SchedulerRpc(scheduler, engine, samples, now_ms, first_use=first_use)),
             Book.IMAGESTORE: Handlers(ImageStoreRpc(imagestore, transfer, now_ms)),
             Book.ADDRESSPOOL: Handlers(AddressPoolsRpc(addresspool)),
         }
         displays = LocalDisplays(rig.hypervisor)
-        gateway = _gateway(stubs, local, displays)
+        gateway = _gateway(stubs, local, displays, Handlers(_admissions(folder, scheduler)))
         keys = new_credential(), new_credential()
         client, trust, stop = await up.enter_async_context(_served(folder, gateway, keys, jobs))
         made = Zone(
@@ -368,13 +377,24 @@ async def _fed(feed: Feed, book: Book, stub: Handlers) -> None:
     await feed.follow(book, stub.watch)
 
 
-def _gateway(stubs: dict[Book, Handlers], local: LocalImages, displays: LocalDisplays) -> Gateway:
+def _admissions(folder: Path, shelf: Shelf[Inventory]) -> AdmissionsRpc:
+    """With an authority of its own, so that tokens and rotations are real."""
+    authority = Authority.open(folder / "authority", datetime.now(UTC))
+    shelf.commit(*shelf.book.membership.first_authority(authority.fingerprint))
+    invitations = Invitations(authority.zone.id, lambda: ["10.9.8.1:5600"])
+    return AdmissionsRpc(shelf, invitations, lambda: authority.make_next(datetime.now(UTC)), now_ms)
+
+
+def _gateway(
+    stubs: dict[Book, Handlers], local: LocalImages, displays: LocalDisplays, admissions: Handlers
+) -> Gateway:
     services = Services(
         cast("v1.SchedulerStub", stubs[Book.SCHEDULER]),
         cast("v1.ImageStoreStub", stubs[Book.IMAGESTORE]),
         cast("v1.AddressPoolsStub", stubs[Book.ADDRESSPOOL]),
         local,
         displays,
+        cast("v1.AdmissionsStub", admissions),
     )
     return Gateway(View(), Bell(), services, time.monotonic, now_ms, started_ms=now_ms())
 

@@ -8,12 +8,9 @@ from nano.model.ids import TaskId
 from nano.model.task import Task, TaskState
 from nano.web import envelope
 from nano.web.envelope import Answer
-from services.gateway import writes
+from services.gateway import paging, writes
 from services.gateway.call import Call, Route
 from services.gateway.cursor import Book
-
-DEFAULT_LIMIT = 50
-LIMIT = 1000
 
 
 class Page(msgspec.Struct):
@@ -29,9 +26,7 @@ async def query(call: Call[None]) -> Answer:
     known = call.view.tasks_of(subject) if subject else list(call.view.tasks.values())
     found = [task for task in known if state in {None, task.state}]
     found.sort(key=lambda task: (task.created_ms, task.id), reverse=True)
-    offset = asked.number("offset", 0)
-    limit = min(asked.number("limit", DEFAULT_LIMIT), LIMIT)
-    return envelope.success(Page(found[offset : offset + limit], len(found)))
+    return envelope.success(Page(paging.page(asked, found), len(found)))
 
 
 def _state(text: str) -> TaskState | None:
@@ -72,8 +67,7 @@ ROUTES = (
         query={
             "state": ", ".join(TaskState),
             "subject": "the id of what they work on",
-            "offset": "how many to skip",
-            "limit": f"how many to answer: {DEFAULT_LIMIT} unless told, {LIMIT} at most",
+            **paging.PARAMETERS,
         },
     ),
     Route("GET", _ONE, read, "Read a task", answer=Task, reads=_READS),

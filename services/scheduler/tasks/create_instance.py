@@ -67,7 +67,7 @@ def pin_image(notes: CreateInstance) -> PinImage:
     """Hold the image's bytes until the task has ended: nobody deletes or replaces them under the copy."""
     if notes.spec.image is None:
         raise Internal(f"task for {notes.instance} pins an image that it does not have")
-    return PinImage(notes.spec.image, ImageKind.DISK)
+    return PinImage(notes.spec.image, ImageKind.DISK, notes.cell)
 
 
 @pin_image.when

@@ -16,6 +16,7 @@ from nano.contracts.nano import v1
 from nano.model import action, instance, pool, task
 from nano.model.errors import Corrupt, Invalid
 from nano.model.ids import AddressPoolName, ImageId, InstanceId, PoolName, TaskId
+from nano.usage_rows import ROW_BYTES
 from tests.support import nouns
 from tests.support.nouns import BINDING, CELL
 
@@ -97,18 +98,28 @@ def test_an_outcome_comes_back_as_it_was_known(known: action.Outcome) -> None:
     assert wire.outcome(wire.checked(v1.Outcome.parse(sent))) == known
 
 
-def test_samples_come_back_out_of_their_columns() -> None:
+def test_samples_come_back_out_of_their_rows() -> None:
     samples = [
         pool.Usage("Cell_1", 5, 12.5, 1, 2, 3, 4, 5, 6, 7, 8),
         pool.Usage("i", 5, 50.0, 2, 3, 4, 5, 6, 7, 8, 9),
     ]
-    assert wire.usages(v1.Usages.parse(bytes(wire.usages_message(samples)))) == samples
+    sent = bytes(wire.usages_message(samples))
+    assert wire.usages(v1.Usages.parse(sent)) == wire.sampled(sent) == samples
 
 
-def test_columns_of_different_length_are_refused() -> None:
+@pytest.mark.parametrize("rows", [b"", bytes(ROW_BYTES), bytes(ROW_BYTES + 1), bytes(3 * ROW_BYTES)])
+def test_samples_without_a_row_for_each_subject_are_refused(rows: bytes) -> None:
+    message = v1.Usages(subjects=["a", "b"], rows=rows)
     with pytest.raises(Invalid) as refused:
-        wire.usages(v1.Usages(subjects=["a", "b"], cpu_percent=[1.0]))
-    assert refused.value.field == "subjects"
+        wire.usages(message)
+    assert refused.value.field == "rows"
+    with pytest.raises(Invalid, match=refused.value.message):
+        wire.sampled(bytes(message))
+
+
+def test_what_is_no_sample_is_corrupt() -> None:
+    with pytest.raises(Corrupt, match="no Usages"):
+        wire.sampled(b"not one at all")
 
 
 @pytest.mark.parametrize(
@@ -147,8 +158,32 @@ def test_what_a_decoder_lets_through_is_refused_by_its_field(
     assert refused.value.field == field
 
 
+@pytest.mark.parametrize("wire_type", [3, 4, 6, 7])
+@pytest.mark.parametrize(
+    ("contract", "number", "field"),
+    [(v1.Usages, 1, "at_ms"), (v1.Usages, 2, "subjects[0]"), (v1.Pool, 1, "name"), (v1.Pool, 2, "enabled")],
+)
+def test_a_field_of_a_kind_that_proto_has_no_more_is_refused(
+    contract: type[betterproto2.Message], number: int, field: str, wire_type: int
+) -> None:
+    """Groups and reserved kinds: the decoder sets the field to None."""
+    with pytest.raises(Invalid) as refused:
+        wire.decode(contract, bytes([number << 3 | wire_type, 7]))
+    assert refused.value.field == field
+
+
 @given(st.binary(max_size=300))
 @settings(max_examples=500)
 def test_garbage_is_an_error_that_says_so_and_nothing_else(garbage: bytes) -> None:
     with contextlib.suppress(Corrupt, Invalid):
         wire.asked_action(wire.decode(v1.BeginRequest, garbage))
+
+
+def test_a_message_with_two_members_of_one_oneof_is_refused() -> None:
+    two = b"".join(
+        bytes(v1.BeginRequest(**{name: getattr(v1, kind)()}))
+        for name, kind in (("start_instance", "StartInstance"), ("lease_address", "LeaseAddress"))
+    )
+    with pytest.raises(Invalid, match="more than once") as caught:
+        wire.asked_action(wire.decode(v1.BeginRequest, two))
+    assert caught.value.field == "action"

@@ -236,6 +236,11 @@ class Applicant(betterproto2.Message):
     Whether its stream is open now.
     """
 
+    refused_until_ms: "int" = betterproto2.field(8, betterproto2.TYPE_UINT64)
+    """
+    Not 0: an administrator refused it; until then it is told so whenever it asks.
+    """
+
 
 default_message_pool.register_message("nano.v1", "Applicant", Applicant)
 
@@ -245,6 +250,12 @@ class ApplicantRef(betterproto2.Message):
     fingerprint: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
     Hex, or the beginning of it that only one applicant has.
+    """
+
+    code: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The code that was read at the other end, for `Admit`: another one than is known here fails with `conflict`.
+    Empty: it was compared by whoever asks.
     """
 
 
@@ -282,19 +293,34 @@ class AuthorityState(betterproto2.Message):
     Where the zone stands with its authority.
     """
 
-    trusted: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Always `zone`: there is one.
+    """
+
+    revision: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    Of what is trusted, removals included; a member that has it in force acknowledges it.
+    """
+
+    trusted: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
     """
     Fingerprints; the first one signs.
     """
 
-    phase: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    phase: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
     `steady`, `introducing` (peers learn of the next one), `moving` (peers renew by it).
     """
 
-    waiting_for: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    waiting_for: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
     """
     Peers that the phase waits for, as `role/id`.
+    """
+
+    left_behind: "list[str]" = betterproto2.field(6, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Peers that the rotation goes on without.
     """
 
 
@@ -1163,6 +1189,11 @@ class PinImage(betterproto2.Message):
 
     kind: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
 
+    reader: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The cell that may fetch it until then; empty: none.
+    """
+
 
 default_message_pool.register_message("nano.v1", "PinImage", PinImage)
 
@@ -1385,7 +1416,8 @@ default_message_pool.register_message("nano.v1", "Requester", Requester)
 class RotateAuthorityRequest(betterproto2.Message):
     leave_behind: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
     """
-    Go on though peers that are away do not know the new authority yet: they have to join again.
+    Of a rotation that is under way: go on though some peers are away; they have to join again. Fails with
+    `conflict` when none is under way.
     """
 
 
@@ -1415,6 +1447,23 @@ class SchedulerChange(betterproto2.Message):
     tasks: "list[Task]" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, repeated=True)
 
     gone: "list[Gone]" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Gone: `cell`, `pool`, `instance`, `task`, `member`, `applicant`, `join_token` or `removal`. A member's id
+    is `role/id`, an applicant's and a removal's the fingerprint of its key.
+    """
+
+    members: "list[ZoneMember]" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    applicants: "list[Applicant]" = betterproto2.field(11, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    join_tokens: "list[JoinToken]" = betterproto2.field(12, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    removals: "list[Removal]" = betterproto2.field(13, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    authorities: "list[AuthorityState]" = betterproto2.field(14, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    None or one.
+    """
 
 
 default_message_pool.register_message("nano.v1", "SchedulerChange", SchedulerChange)
@@ -1615,30 +1664,16 @@ default_message_pool.register_message("nano.v1", "TrustReply", TrustReply)
 @dataclass(eq=False, repr=False)
 class Usages(betterproto2.Message):
     """
-    Samples of one moment, in columns: element i of each belongs to `subjects[i]`.
+    Samples of one moment, laid out for those who read thousands a second. `rows` holds 68 bytes for each of
+    `subjects`, in their order, all little-endian: cpu_percent as float32, then as uint64 memory_used_bytes,
+    memory_total_bytes, disk_used_bytes, disk_total_bytes, read_bytes, written_bytes, received_bytes, sent_bytes.
     """
 
     at_ms: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
 
     subjects: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
 
-    cpu_percent: "list[float]" = betterproto2.field(3, betterproto2.TYPE_FLOAT, repeated=True)
-
-    memory_used_bytes: "list[int]" = betterproto2.field(4, betterproto2.TYPE_UINT64, repeated=True)
-
-    memory_total_bytes: "list[int]" = betterproto2.field(5, betterproto2.TYPE_UINT64, repeated=True)
-
-    disk_used_bytes: "list[int]" = betterproto2.field(6, betterproto2.TYPE_UINT64, repeated=True)
-
-    disk_total_bytes: "list[int]" = betterproto2.field(7, betterproto2.TYPE_UINT64, repeated=True)
-
-    read_bytes: "list[int]" = betterproto2.field(8, betterproto2.TYPE_UINT64, repeated=True)
-
-    written_bytes: "list[int]" = betterproto2.field(9, betterproto2.TYPE_UINT64, repeated=True)
-
-    received_bytes: "list[int]" = betterproto2.field(10, betterproto2.TYPE_UINT64, repeated=True)
-
-    sent_bytes: "list[int]" = betterproto2.field(11, betterproto2.TYPE_UINT64, repeated=True)
+    rows: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
 
 
 default_message_pool.register_message("nano.v1", "Usages", Usages)
@@ -1682,12 +1717,17 @@ class ZoneMember(betterproto2.Message):
 
     since_ms: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
 
-    trust_revision: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
+    issued_ms: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
+    """
+    When it last got a certificate.
+    """
+
+    trust_revision: "int" = betterproto2.field(7, betterproto2.TYPE_UINT64)
     """
     The trust revision that it is known to have in force, and its certificate's authority; see TrustReply.
     """
 
-    issuer: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    issuer: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
 
 
 default_message_pool.register_message("nano.v1", "ZoneMember", ZoneMember)
@@ -2079,7 +2119,8 @@ class ImageStoreStub(betterproto2_grpclib.ServiceStub):
     """
     Media and disk images. Their bytes travel as HTTP/3 bodies on bulk links:
       PUT /images/<id>            an upload; answers when the bytes are durable; header `content-length` if known
-      GET /images/<id>/<version>  a version's bytes, ranges allowed; headers `blake3`, `sha1`
+      GET /images/<id>/<version>  a version's bytes, ranges allowed; headers `blake3`, `sha1`; to a cell
+                                  only while a task has it pinned for that cell
     Whoever needs an image's bytes to stay pins it by a step (service `Steps`).
     """
 
@@ -2346,7 +2387,8 @@ class SchedulerStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "SchedulerReply":
         """
-        Puts a cell that is in no pool into one.
+        Puts a cell that is in no pool into one. One that waits to be let in is let in by it where the zone admits
+        by first use; else it fails with `conflict` and says how to admit it.
         """
 
         return await self._unary_unary(
@@ -2922,7 +2964,8 @@ class ImageStoreBase(betterproto2_grpclib.ServiceBase):
     """
     Media and disk images. Their bytes travel as HTTP/3 bodies on bulk links:
       PUT /images/<id>            an upload; answers when the bytes are durable; header `content-length` if known
-      GET /images/<id>/<version>  a version's bytes, ranges allowed; headers `blake3`, `sha1`
+      GET /images/<id>/<version>  a version's bytes, ranges allowed; headers `blake3`, `sha1`; to a cell
+                                  only while a task has it pinned for that cell
     Whoever needs an image's bytes to stay pins it by a step (service `Steps`).
     """
 
@@ -3085,7 +3128,8 @@ class SchedulerBase(betterproto2_grpclib.ServiceBase):
 
     async def add_cell(self, message: "CellRequest") -> "SchedulerReply":
         """
-        Puts a cell that is in no pool into one.
+        Puts a cell that is in no pool into one. One that waits to be let in is let in by it where the zone admits
+        by first use; else it fails with `conflict` and says how to admit it.
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)

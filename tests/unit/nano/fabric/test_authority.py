@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import nano.fabric.authority
 from nano.fabric.authority import AUTHORITY_FILE, BACKDATED, CERTIFICATE_FILE, LIFETIME, Authority
+from nano.fabric.identity import authority_fingerprint, verify_issued
 from nano.model.errors import Corrupt, Invalid
 from nano.model.peers import Peer, Role
 from tests.support.certificates import certificate_of, issue, make_zone, signing_request
@@ -86,6 +87,50 @@ def test_a_key_beside_anothers_certificate_is_corrupt(tmp_path: Path) -> None:
     path.write_bytes(key + two.ca_file.read_bytes())
     with pytest.raises(Corrupt, match="do not belong together"):
         Authority.open(tmp_path / "one", NOW)
+
+
+def test_another_authority_signs_once_it_is_followed(tmp_path: Path) -> None:
+    zone = make_zone(tmp_path, now=NOW)
+    old = zone.fingerprint
+    new = zone.make_next(NOW)
+    assert zone.trusted == (old,)
+    zone.follow([old, new])
+    assert zone.fingerprint == old
+    zone.follow([new, old])
+    made = certificate_of(issue(zone, Role.CELL, "c1", now=NOW))
+    assert authority_fingerprint(verify_issued(made, zone.certificates)) == new
+    assert zone.ca_file.read_text() == "".join(zone.pems)
+    zone.follow([new])
+    zone.forget_others()
+    files = {each.name for each in (tmp_path / "authority").iterdir()}
+    assert files == {f"authority-{new[:16]}.pem", CERTIFICATE_FILE}
+    again = make_zone(tmp_path, now=NOW)
+    assert (again.trusted, again.zone) == ((new,), zone.zone)
+
+
+def test_an_authority_that_was_made_and_never_followed_goes(tmp_path: Path) -> None:
+    zone = make_zone(tmp_path, now=NOW)
+    old = zone.fingerprint
+    zone.make_next(NOW)
+    again = make_zone(tmp_path, now=NOW)
+    again.follow([old])
+    again.forget_others()
+    assert {each.name for each in (tmp_path / "authority").iterdir()} == {AUTHORITY_FILE, CERTIFICATE_FILE}
+
+
+def test_an_authority_that_the_book_names_and_nobody_has_is_corrupt(tmp_path: Path) -> None:
+    zone = make_zone(tmp_path, now=NOW)
+    with pytest.raises(Corrupt, match="put it back from a backup"):
+        zone.follow(["ab" * 32])
+    with pytest.raises(Corrupt):
+        zone.follow([])
+    assert zone.trusted == (zone.fingerprint,)
+
+
+def test_an_applicant_gets_no_certificate(tmp_path: Path) -> None:
+    with pytest.raises(Invalid) as refused:
+        issue(make_zone(tmp_path), Role.APPLICANT, "a1")
+    assert refused.value.field == "role"
 
 
 def killed_at(line: int, folder: Path) -> None:

@@ -57,9 +57,11 @@ def test_any_length_is_a_number_or_none(text: str) -> None:
 @pytest.mark.parametrize("code", sorted(BY_CODE))
 def test_an_error_in_a_header_comes_back_as_itself(code: str) -> None:
     error = from_code(code, "what ü", field="f", subject="ü", retry_after_s=2.0)
-    again = error_in([(":status", "500"), ("nano-error", error_header(error))], "what ü")
+    header = error_header(error)
+    assert header.isascii(), "a header is"
+    again = error_in([(":status", "500"), ("nano-error", header)], "what ü")
     assert type(again) is type(error)
-    assert (again.message, again.field, again.retry_after_s) == (error.message, "f", 2.0)
+    assert vars(again) == vars(error)
 
 
 @given(st.text(max_size=60))

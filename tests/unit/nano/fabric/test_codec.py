@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from nano.contracts.nano import v1
 from nano.fabric.codec import MessageCodec
-from nano.model.errors import Corrupt
+from nano.model.errors import Corrupt, Invalid
 
 CODEC = MessageCodec()
 
@@ -22,11 +22,11 @@ def test_an_empty_message_of_each_kind_comes_back(kind: type) -> None:
 
 
 @given(data=st.binary(max_size=200), index=st.integers(0, 10_000))
-def test_any_bytes_are_a_message_or_corrupt(data: bytes, index: int) -> None:
+def test_any_bytes_are_a_message_or_an_error(data: bytes, index: int) -> None:
     kinds = _kinds()
     try:
         CODEC.decode(data, kinds[index % len(kinds)])
-    except Corrupt:
+    except (Corrupt, Invalid):
         return
 
 
@@ -38,8 +38,14 @@ def test_a_deeply_nested_message_is_refused_or_read_but_does_no_harm() -> None:
     for kind in _kinds():
         try:
             CODEC.decode(nested, kind)
-        except Corrupt:
+        except (Corrupt, Invalid):
             continue
+
+
+def test_a_field_that_is_not_of_its_type_is_named() -> None:
+    with pytest.raises(Invalid) as found:
+        CODEC.decode(b"\x08\x05", v1.PoolRef)  # a number where the name belongs
+    assert found.value.field == "name"
 
 
 def test_a_handler_that_answers_with_another_message_is_told() -> None:

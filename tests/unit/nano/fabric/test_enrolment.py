@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nano.fabric.authority import Authority
-from nano.fabric.enrolment import ENROLLED, Admission, Grant, Refusal, Request, answer, decode_request
+from nano.fabric.enrolment import (
+    ENROLLED,
+    Admission,
+    Grant,
+    NoBook,
+    Refusal,
+    Request,
+    answer,
+    decode_request,
+)
 from nano.fabric.identity import Usage, verify_issued, verify_peer
 from nano.model.errors import Invalid
 from nano.model.peers import Peer, Role
@@ -33,7 +42,7 @@ def zone(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def said(zone: Authority, line: bytes) -> Grant | Refusal:
-    answered = answer(zone, line, NOW, 0, Admission())
+    answered = answer(zone, NoBook(zone), line, NOW, uid=0, admission=Admission())
     assert answered.count(b"\n") == 1
     assert answered.endswith(b"\n")
     return msgspec.json.decode(answered, type=Grant | Refusal)
@@ -44,10 +53,10 @@ def test_a_service_of_this_host_is_granted_its_certificate(zone: Authority, role
     granted = said(zone, msgspec.json.encode(Request(role, "main", CSR)) + b"\n")
     assert isinstance(granted, Grant)
     made = x509.load_pem_x509_certificate(granted.certificate.encode())
-    verify_issued(made, x509.load_pem_x509_certificate(granted.authority.encode()))
-    assert verify_peer(made, NOW, zone=granted.zone, usage=Usage.SERVER) == Peer(role, "main")
+    verify_issued(made, x509.load_pem_x509_certificates(granted.trust.bundle.encode()))
+    assert verify_peer(made, NOW, zone=granted.trust.zone, usage=Usage.SERVER) == Peer(role, "main")
     assert made.public_key() == KEY.public_key()
-    assert granted.zone == zone.zone.id
+    assert granted.trust.zone == zone.zone.id
 
 
 @pytest.mark.parametrize(

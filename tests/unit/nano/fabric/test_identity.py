@@ -7,13 +7,23 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nano.fabric.authority import BACKDATED, LIFETIME, Authority
-from nano.fabric.identity import Usage, dns_name, parse_uri, uri, verify_issued, verify_peer
+from nano.fabric.identity import (
+    Usage,
+    dns_name,
+    fingerprint_of,
+    key_in,
+    parse_uri,
+    uri,
+    verify_applicant,
+    verify_issued,
+    verify_peer,
+)
 from nano.model.errors import Untrusted
 from nano.model.peers import Peer, Role
 from tests.support.certificates import certificate_of, issue, make_zone
@@ -61,7 +71,7 @@ LEAF = x509.BasicConstraints(ca=False, path_length=None)
 @pytest.mark.parametrize("usage", Usage)
 def test_a_certificate_of_the_zone_names_its_peer_at_either_end(zone: Authority, usage: Usage) -> None:
     shown = certificate(zone)
-    verify_issued(shown, zone.certificate)
+    verify_issued(shown, zone.certificates)
     assert verify_peer(shown, NOW, zone=zone.zone.id, usage=usage) == CELL
     assert (
         verify_peer(
@@ -74,14 +84,14 @@ def test_a_certificate_of_the_zone_names_its_peer_at_either_end(zone: Authority,
 def test_another_zones_authority_is_not_ours(zone: Authority, tmp_path: Path) -> None:
     other = make_zone(tmp_path, now=NOW)
     with pytest.raises(Untrusted, match="not signed by this zone's authority"):
-        verify_issued(certificate(other), zone.certificate)
+        verify_issued(certificate(other), zone.certificates)
     with pytest.raises(Untrusted, match="is of zone"):
         verify_peer(certificate(other), NOW, zone=zone.zone.id, usage=Usage.SERVER)
 
 
 def test_a_peer_cannot_sign_for_another(zone: Authority) -> None:
     with pytest.raises(Untrusted):
-        verify_issued(certificate(zone), certificate(zone))
+        verify_issued(certificate(zone), [certificate(zone)])
 
 
 @pytest.mark.parametrize(("role", "id_"), [(Role.GATEWAY, None), (None, "Cell_other"), (Role.CELL, "x")])
@@ -147,7 +157,10 @@ def test_a_certificate_that_is_not_a_clients_is_refused(
         verify_peer(strange(*extensions), NOW, zone="z", usage=Usage.CLIENT)
 
 
-@given(zone=PLAIN, role=st.sampled_from(Role), name=PLAIN)
+MEMBERS = st.sampled_from(sorted(set(Role) - {Role.APPLICANT}))
+
+
+@given(zone=PLAIN, role=MEMBERS, name=PLAIN)
 def test_a_uri_is_read_back_as_it_was_said(zone: str, role: Role, name: str) -> None:
     assert parse_uri(uri(zone, Peer(role, name))) == (zone, Peer(role, name))
 
@@ -172,3 +185,37 @@ def test_names_that_need_changing_stay_two() -> None:
     assert dns_name("z1", Peer(Role.GATEWAY, "Main-1")) == "main-1.gateway.z1.nano"
     assert dns_name("z1", Peer(Role.CELL, "a_b")) != dns_name("z1", Peer(Role.CELL, "a-b"))
     assert dns_name("z1", Peer(Role.CELL, "a_b")).startswith("a-b-")
+
+
+def self_signed(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "anybody")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + LIFETIME)
+    )
+    return builder.sign(key, hashes.SHA256())
+
+
+def test_an_applicant_is_known_by_its_key_alone() -> None:
+    shown = self_signed(ec.generate_private_key(ec.SECP256R1()))
+    assert verify_applicant(shown) == Peer(Role.APPLICANT, fingerprint_of(key_in(shown)))
+
+
+def test_an_applicant_of_another_kind_of_key_is_refused() -> None:
+    with pytest.raises(Untrusted, match="P-256"):
+        verify_applicant(self_signed(rsa.generate_private_key(65537, 2048)))
+
+
+def test_who_was_let_in_elsewhere_is_no_applicant(tmp_path: Path) -> None:
+    with pytest.raises(Untrusted, match="nor by its own key"):
+        verify_applicant(certificate(make_zone(tmp_path, now=NOW)))
+
+
+def test_no_certificate_names_an_applicant() -> None:
+    with pytest.raises(Untrusted):
+        parse_uri("nano://z/applicant/a")

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, StreamDataReceived
+from aioquic.tls import Epoch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nano.fabric.quic import DATAGRAM_QUEUE, KIB, Connection, Windows, header_of, is_trust_error
-from tests.support.quic_pairs import CLIENT, SERVER, Pair
+from tests.support.quic_pairs import CLIENT, SERVER, Drop, Pair
 
 SMALL = Windows(stream_bytes=64 * KIB, connection_bytes=256 * KIB, streams=100)
 
@@ -156,6 +157,76 @@ def test_streams_that_end_make_room_for_new_ones(folder: Path) -> None:
     assert pair.client.free_streams > 0
 
 
+def _disordered(end: Connection) -> int:
+    """What lies in the buffers of an end behind something that has not come, counted one by one."""
+    receivers = [stream.receiver for stream in dict.values(end._streams)]
+    return sum(each.highest_offset - each.starting_offset() for each in receivers if not each.is_finished)
+
+
+@given(
+    lost=st.sets(st.integers(0, 200), max_size=120),
+    sizes=st.lists(st.integers(1, 30_000), min_size=1, max_size=8),
+    reset=st.sets(st.integers(0, 7)),
+)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_came_out_of_order_is_counted(
+    folder: Path, lost: set[int], sizes: list[int], reset: set[int]
+) -> None:
+    """It counts against the connection's window: else one byte at the end of each stream's would be free."""
+    pair = Pair.connected(folder, SMALL)
+    begin = pair.sent
+    ids = [_open(pair, bytes(size)) for size in sizes]
+    pair.run(lambda n: n - begin in lost, seconds=0.004)
+    assert pair.server.disordered_bytes == _disordered(pair.server)
+    for number in reset & set(range(len(ids))):
+        pair.client.reset_stream(ids[number], 7)
+    pair.run(lambda n: n - begin in lost, seconds=0.004)
+    assert pair.server.disordered_bytes == _disordered(pair.server)
+    pair.run()
+    assert pair.server.disordered_bytes == 0
+
+
+def test_streams_that_were_skipped_are_made_when_they_speak(folder: Path) -> None:
+    """A peer that opens the last stream opens all before it: thousands, for one packet."""
+    pair = Pair.connected(folder, Windows(streams=3000))
+    for _ in range(2999):
+        pair.client.get_next_available_stream_id()
+        pair.client._local_next_stream_id_bidi += 4
+    last = _open(pair, b"last")
+    pair.run()
+    assert pair.server.open_streams == 1
+    assert pair.received(pair.server, last) == b"last"
+    pair.server.send_stream_data(last, b"heard", end_stream=True)
+    pair.client._local_next_stream_id_bidi = 4 * 7
+    early = _open(pair, b"early", end=True)
+    pair.run()
+    assert pair.received(pair.server, early) == b"early"
+    assert pair.server.open_streams == 2
+    pair.server.send_stream_data(early, b"heard", end_stream=True)
+    pair.run()
+    assert not pair.server.has_stream(early)
+
+
+def test_keys_are_changed_before_they_are_worn(folder: Path) -> None:
+    pair = Pair.connected(folder)
+    before = pair.server._cryptos[Epoch.ONE_RTT].key_phase
+    pair.client._rekey_at = 20
+    stream_id = _open(pair, bytes(200 * KIB), end=True)
+    pair.run()
+    assert pair.received(pair.server, stream_id) == bytes(200 * KIB)
+    assert pair.server._cryptos[Epoch.ONE_RTT].key_phase != before
+
+
+def test_nobody_is_told_beyond_what_an_unproven_address_may_get(folder: Path) -> None:
+    """Three times what came from it (RFC 9000, 8.1), good-byes included."""
+    pair = Pair.connected(folder)
+    path = pair.server._network_paths[0]
+    path.is_validated, path.bytes_received, path.bytes_sent = False, 1200, 3500
+    pair.server.close(error_code=0x100, reason_phrase="bye")
+    assert pair.server.datagrams_to_send(now=pair.now) == []
+    assert pair.server.ended is not None
+
+
 def test_each_end_sees_the_certificate_of_the_other(folder: Path) -> None:
     pair = Pair.connected(folder)
     for end in (pair.client, pair.server):
@@ -219,3 +290,81 @@ def test_garbage_is_no_sign_of_life(folder: Path, garbage: list[bytes]) -> None:
         assert not pair.client.take(data, SERVER, pair.now)
     assert pair.server.ended is None
     assert pair.client.ended is None
+
+
+class _Doubted(Pair):
+    """Asks an end that says it is quiet nevertheless."""
+
+    quiet = 0
+
+    def _pass_datagrams(self, drop: Drop) -> bool:
+        for end in (self.client, self.server):
+            if end.has_path and end.is_quiet(self.now):
+                assert end.datagrams_to_send(now=self.now) == []
+                self.quiet += 1
+        return super()._pass_datagrams(drop)
+
+
+@given(
+    lost=st.sets(st.integers(0, 200), max_size=60),
+    deeds=st.lists(st.sampled_from(["call", "sample", "ping", "reset", "ids", "keys", "large"]), max_size=12),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_end_that_says_it_is_quiet_has_nothing_to_send(
+    folder: Path, lost: set[int], deeds: list[str]
+) -> None:
+    pair = _Doubted.connected(folder, SMALL)
+    assert isinstance(pair, _Doubted)
+    first = pair.sent
+    for deed in deeds:
+        match deed:
+            case "call":
+                _open(pair, b"x" * 100, end=True)
+            case "large":
+                _open(pair, bytes(50_000))
+            case "sample":
+                pair.server.offer_datagram(b"sample")
+            case "ping":
+                pair.client.send_ping(0)
+            case "reset":
+                pair.client.reset_stream(_open(pair, b"cut"), 0)
+            case "ids":
+                pair.client.change_connection_id()
+            case "keys":
+                pair.client.request_key_update()
+        pair.run(lambda number: number - first in lost, seconds=3)
+    pair.run()
+    assert pair.quiet
+    assert pair.client.is_quiet(pair.now)
+    assert pair.server.is_quiet(pair.now)
+
+
+def test_a_sample_is_acknowledged_at_once_and_what_will_be_answered_is_not(folder: Path) -> None:
+    pair = Pair.connected(folder)
+    for at_once in (True, False):
+        pair.run()
+        if at_once:
+            pair.client.offer_datagram(b"x")
+        else:
+            _open(pair, b"x")
+        for data, _ in pair.client.datagrams_to_send(now=pair.now):
+            pair.server.take(data, CLIENT, pair.now)
+        assert bool(pair.server.datagrams_to_send(now=pair.now)) == at_once
+
+
+def test_no_timer_is_due_for_an_acknowledgement_that_the_pacer_holds_back(folder: Path) -> None:
+    pair = Pair.connected(folder)
+    stream_id = _open(pair, b"send me much")
+    pair.run()
+    pacer = pair.server._loss._pacer
+    pacer.packet_time, pacer.bucket_max = 0.001, 0.002  # this path is too short to be paced of itself
+    pair.server.send_stream_data(stream_id, bytes(300 * KIB))
+    pair.server.datagrams_to_send(now=pair.now)
+    assert pair.server._pacing_at is not None, "it may not send more now"
+    pair.client.send_ping(1)
+    for data, _ in pair.client.datagrams_to_send(now=pair.now):
+        pair.server.take(data, CLIENT, pair.now)
+    assert pair.server.datagrams_to_send(now=pair.now) == []
+    timer = pair.server.get_timer()
+    assert timer is not None
+    assert timer > pair.now

@@ -161,6 +161,13 @@ def test_our_own_announcements_are_not_a_peer() -> None:
     assert seen.foreign == 0
 
 
+def test_who_asks_to_be_let_in_is_no_peer() -> None:
+    book = roster()
+    applicant = Peer(Role.APPLICANT, "ab" * 32)
+    assert book.receive(said(peer=applicant, kind=Kind.QUERY), 0) == []
+    assert book.state_of(applicant) is None
+
+
 def test_zones_on_one_network_are_kept_apart_and_counted() -> None:
     seen = roster()
     seen.receive(said(zone="other"), 0)

@@ -8,6 +8,7 @@ from grpclib.exceptions import StreamTerminatedError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nano.fabric.framing import PREFIX_BYTES, framed, message_size
 from nano.fabric.stream import Inbox, Truncated
 
 
@@ -78,3 +79,37 @@ async def test_a_waiting_reader_is_woken_by_the_end() -> None:
         await asyncio.sleep(0)
         inbox.end()
     assert reading.result() == b""
+
+
+def _framed(*messages: bytes) -> bytes:
+    return b"".join(framed(message) for message in messages)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=5), st.lists(st.integers(0, 330), max_size=6))
+@settings(deadline=None)
+def test_messages_come_whole_in_whatever_pieces_they_came(messages: list[bytes], cuts: list[int]) -> None:
+    async def read_all() -> None:
+        inbox = _Counted()
+        data = _framed(*messages)
+        places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+        for start, stop in itertools.pairwise(places):
+            inbox.add(data[start:stop])
+        inbox.end()
+        found = []
+        while (message := inbox.message()) is not None or (prefix := await inbox.read(PREFIX_BYTES)):
+            if message is None:
+                message = await inbox.read(message_size(prefix))
+            found.append(message)
+        assert found == messages
+        assert inbox.consumed == len(data)
+
+    asyncio.run(read_all())
+
+
+def test_a_piece_is_a_message_only_if_it_is_one_and_no_more() -> None:
+    for piece in (_framed(b"abc")[:-1], _framed(b"abc") + b"x", _framed(b"abc", b"de"), b"", b"\x00\x00"):
+        inbox = _Counted()
+        if piece:
+            inbox.add(piece)
+        assert inbox.message() is None
+        assert inbox.consumed == 0

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nano.fleet.bridge import Bridge
-from nano.fleet.configuration import SERVICES, toml, write_configuration
+from nano.fleet.configuration import (
+    JOINING,
+    SERVICES,
+    joining_settings,
+    service_settings,
+    toml,
+    write_configuration,
+)
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]))
 PLAIN = TEXT | st.integers(-(2**63), 2**63 - 1) | st.booleans()
@@ -26,7 +33,7 @@ def test_what_is_written_reads_back_the_same(settings: dict[str, Any]) -> None:
 
 
 def test_each_process_is_configured_below_the_root_and_on_loopback(tmp_path: Path) -> None:
-    write_configuration(tmp_path, BRIDGE, None)
+    write_configuration(tmp_path, service_settings(tmp_path, BRIDGE, None))
     for name in SERVICES:
         found = tomllib.loads((tmp_path / "config" / f"{name}.toml").read_text())
         if "fabric" in found:
@@ -38,6 +45,22 @@ def test_each_process_is_configured_below_the_root_and_on_loopback(tmp_path: Pat
 def test_what_people_edited_is_kept(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "gateway.toml").write_text("port = 8443\n")
-    write_configuration(tmp_path, BRIDGE, None)
+    write_configuration(tmp_path, service_settings(tmp_path, BRIDGE, None))
     assert (tmp_path / "config" / "gateway.toml").read_text() == "port = 8443\n"
     assert (tmp_path / "config" / "cell.toml").exists()
+
+
+def test_where_others_may_join_the_fabric_is_everywhere_and_rest_is_not(tmp_path: Path) -> None:
+    found = service_settings(tmp_path, BRIDGE, None, is_open=True)
+    for name, settings in found.items():
+        if "fabric" in settings:
+            assert "listen" not in settings["fabric"]
+            assert name not in settings["fabric"]["discovery"]["peers"]
+    assert found["gateway"]["listen"] == found["portal"]["listen"] == "127.0.0.1"
+
+
+def test_a_cell_that_joins_is_named_by_its_own_bridge_and_enrols_nowhere_here(tmp_path: Path) -> None:
+    found = joining_settings(tmp_path, Bridge("nano0", BRIDGE.subnet, "02:4e:01:02:03:04"), None)
+    assert tuple(found) == JOINING
+    assert found["cell"]["id"] == "Cell_024e01020304"
+    assert found["cell"]["fabric"]["enrolment"] == ""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nano import wire
+from nano import usage_rows, wire
 from nano.bell import Bell
 from nano.contracts.nano import v1
 from nano.model.errors import Invalid, NanoError, Stale, Unreachable
@@ -123,9 +123,7 @@ async def test_samples_are_taken_as_they_come_and_ring_a_bell_of_their_own() -> 
     feed = Feed(view, changed, lambda: 50.0, sampled=sampled)
 
     async def samples() -> AsyncIterator[v1.Usages]:
-        columns = {name: [1] for name in ("memory_used_bytes", "memory_total_bytes", "disk_used_bytes")}
-        rest = {name: [1] for name in ("disk_total_bytes", "read_bytes", "written_bytes", "received_bytes")}
-        yield v1.Usages(at_ms=5, subjects=["c"], cpu_percent=[2.5], sent_bytes=[1], **columns, **rest)
+        yield v1.Usages(at_ms=5, subjects=["c"], rows=usage_rows.pack([(2.5, *([1] * 8))]))
 
     async with asyncio.TaskGroup() as jobs:
         heard, unheard = jobs.create_task(sampled.heard()), jobs.create_task(changed.heard())

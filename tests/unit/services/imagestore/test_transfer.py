@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from nano.fabric.bulk import BulkRequest
+from nano.fabric.caller import Caller, answering
 from nano.model.action import PinImage
-from nano.model.errors import Busy, Corrupt, Invalid, NotFound
-from nano.model.ids import TaskId
+from nano.model.errors import Busy, Corrupt, Forbidden, Invalid, NotFound
+from nano.model.ids import CellId, TaskId
 from nano.model.image import ImageKind
+from nano.model.peers import Peer, Role
 from nano.saga.handlers import Errand, errand
 from nano.shelf import Shelf
 from services.imagestore.catalog import Catalog
@@ -20,6 +22,8 @@ from tests.support.nouns import IMAGE
 from tests.unit.services.imagestore.test_formats import qcow2
 
 DATA = qcow2() + b"contents" * 1000
+GATEWAY = Peer(Role.GATEWAY, "main")
+CELL, OTHER = Peer(Role.CELL, "Cell_1"), Peer(Role.CELL, "Cell_2")
 UPLOAD = BulkRequest(f"/images/{IMAGE.id}", size_bytes=len(DATA))
 
 
@@ -33,8 +37,9 @@ class Store:
     def names(self) -> list[str]:
         return sorted(path.name for path in self.folder.iterdir())
 
-    async def bytes_of(self, version: int, offset: int = 0) -> bytes:
-        body = await self.transfer.get(BulkRequest(f"/images/{IMAGE.id}/{version}", offset))
+    async def bytes_of(self, version: int, offset: int = 0, by: Peer = GATEWAY) -> bytes:
+        with answering(Caller(by, None, "")):
+            body = await self.transfer.get(BulkRequest(f"/images/{IMAGE.id}/{version}", offset))
         return b"".join([piece async for piece in body.chunks])
 
 
@@ -67,7 +72,8 @@ async def test_an_upload_is_served_from_any_offset_with_its_digests(store: Store
     assert await store.bytes_of(1) == DATA
     assert await store.bytes_of(1, 100) == DATA[100:]
     assert await store.bytes_of(1, len(DATA)) == b""
-    info = await store.transfer.head(BulkRequest(f"/images/{IMAGE.id}/1"))
+    with answering(Caller(GATEWAY, None, "")):
+        info = await store.transfer.head(BulkRequest(f"/images/{IMAGE.id}/1"))
     assert (info.size_bytes, info.headers["sha1"]) == (len(DATA), content.sha1)
 
 
@@ -133,3 +139,20 @@ async def test_an_offset_behind_the_end_is_refused_by_its_field(store: Store) ->
     with pytest.raises(Invalid) as refused:
         await store.bytes_of(1, len(DATA) + 1)
     assert refused.value.field == "range"
+
+
+async def test_a_cell_gets_only_what_a_task_has_pinned_for_it(store: Store) -> None:
+    await store.transfer.put(UPLOAD, chunks(DATA))
+    other_image = BulkRequest("/images/00000000-0000-4000-8000-000000000000/1")
+    for by, request in ((CELL, BulkRequest(f"/images/{IMAGE.id}/1")), (CELL, other_image)):
+        with answering(Caller(by, None, "")), pytest.raises(Forbidden, match="pinned for cell Cell_1"):
+            await store.transfer.head(request)
+    errand.set(Errand(TaskId("task"), "pin_image"))
+    changes, _ = store.shelf.book.pin(PinImage(IMAGE.id, ImageKind.DISK, CellId(CELL.id)))
+    store.shelf.commit(*changes)
+    assert await store.bytes_of(1, by=CELL) == DATA
+    with pytest.raises(Forbidden):
+        await store.bytes_of(1, by=OTHER)
+    store.shelf.commit(*store.shelf.book.unpin(TaskId("task")))
+    with pytest.raises(Forbidden):
+        await store.bytes_of(1, by=CELL)

@@ -73,6 +73,13 @@ def test_kinds_of_the_zone_are_for_those_with_a_menu_for_them() -> None:
     assert owners.shows(ANN, "reread", "scheduler", None)
 
 
+@pytest.mark.parametrize("kind", ["member", "applicant", "join_token", "removal", "authority"])
+def test_who_is_let_in_and_shut_out_is_for_operators(kind: str) -> None:
+    owners = Owners()
+    assert owners.shows(person("op", "g", Menu.COMPUTE_POOL), kind, "x", {})
+    assert not owners.shows(person("d", "g", *(set(Menu) - {Menu.COMPUTE_POOL})), kind, "x", {})
+
+
 def test_the_end_of_a_thing_is_told_to_those_who_saw_it() -> None:
     owners = Owners()
     owners.apply("instance", "vm", instance("ann", "red"))

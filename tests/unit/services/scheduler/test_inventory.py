@@ -1,8 +1,10 @@
 """The scheduler's book: what is recorded, what is reported, and which of them wins."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import msgspec
 import pytest
@@ -11,7 +13,10 @@ from nano import codec
 from nano.model.errors import Conflict, Exists, Invalid, NotFound
 from nano.model.ids import CellId, InstanceId, PoolName
 from nano.model.instance import Instance, InstanceStatus, Power
+from nano.model.membership import How
+from nano.model.peers import Peer, Role
 from nano.model.pool import Capabilities, Pool, Presence, VirtType
+from nano.shelf import Shelf
 from services.scheduler.inventory import (
     CellPut,
     Change,
@@ -22,10 +27,13 @@ from services.scheduler.inventory import (
     StatusPut,
     TemplatePut,
 )
+from services.scheduler.membership import Membership
 from services.scheduler.placement import Load
 from services.scheduler.templates import defaults
+from tests.support.disk import SimDisk
 from tests.support.nouns import CELL, GIB, INSTANCE, SPEC
 
+FOLDER = Path("/data/shelf")
 TEMPLATE = defaults(0)[0]
 KNOWN = replace(SPEC, template=TEMPLATE.id)
 CAPABILITIES = Capabilities(VirtType.QEMU, 2, 4 * GIB, 50 * GIB)
@@ -200,6 +208,24 @@ def test_a_cell_enters_one_pool_and_not_a_second() -> None:
     assert made.cell(CELL.id).pool == "two"
 
 
+def test_a_cell_that_a_person_let_in_enters_no_pool_before_it_is_told_to() -> None:
+    made = applied(Inventory(), [PoolPut(Pool(PoolName("default")))])
+    peer = Peer(Role.CELL, CELL.id)
+    applied(made, made.membership.enrolled(peer, "a1" * 32, How.ADMITTED, 1))
+    assert applied(made, made.cell_seen(CELL.id, "a", 2, PoolName("default"))).cell(CELL.id).pool is None
+
+
+def test_a_member_may_be_put_into_a_pool_before_it_was_ever_seen() -> None:
+    made = applied(Inventory(), [PoolPut(Pool(PoolName("default")))])
+    with pytest.raises(NotFound):
+        made.add_cell(PoolName("default"), CELL.id)
+    applied(made, made.membership.enrolled(Peer(Role.CELL, CELL.id), "a1" * 32, How.ADMITTED, 1))
+    applied(made, made.add_cell(PoolName("default"), CELL.id))
+    assert (made.cell(CELL.id).pool, made.cell(CELL.id).presence) == ("default", Presence.LEFT)
+    applied(made, made.cell_seen(CELL.id, "a", 2, PoolName("default")))
+    assert (made.cell(CELL.id).pool, made.cell(CELL.id).presence) == ("default", Presence.ONLINE)
+
+
 def test_repeating_a_state_is_an_error_that_says_so() -> None:
     made = book()
     with pytest.raises(Conflict, match="enabled already"):
@@ -213,6 +239,7 @@ def test_repeating_a_state_is_an_error_that_says_so() -> None:
 
 def test_a_snapshot_brings_back_the_same_book() -> None:
     made = book(InstancePut(INSTANCE), StatusPut(status(3)))
+    applied(made, made.membership.enrolled(Peer(Role.CELL, CELL.id), "a1" * 32, How.LOCAL, 1))
     stored = {kind: codec.encode(nouns) for kind, nouns in made.snapshot().items()}
     read = {kind: codec.decode(stored[kind], list[noun]) for kind, noun in Inventory.kinds.items()}  # type: ignore[valid-type]
     again = Inventory.restore(read)
@@ -230,7 +257,40 @@ def test_each_change_is_read_back_from_the_journal_as_it_was_written() -> None:
         InstancePut(Instance(InstanceId("i"), SPEC, CELL.id, 1, "00:16:3e:00:00:02", 5)),
         InstanceGone(InstanceId("i")),
         StatusPut(status(3)),
+        *Inventory().membership.enrolled(Peer(Role.CELL, CELL.id), "a1" * 32, How.LOCAL, 1),
     ]
     written = codec.encode(changes)
     assert codec.decode(written, list[Inventory.changes]) == changes
     assert msgspec.json.decode(written)[0]["type"] == "pool_put"
+
+
+class InventoryOfOne(Inventory):
+    """As a zone was kept before it had members."""
+
+    schema: ClassVar[int] = 1
+    kinds: ClassVar[Mapping[str, Any]] = {
+        kind: noun for kind, noun in Inventory.kinds.items() if kind not in Membership.kinds
+    }
+
+    def snapshot(self) -> Mapping[str, Sequence[Any]]:
+        return {kind: nouns for kind, nouns in super().snapshot().items() if kind in self.kinds}
+
+    @classmethod
+    def restore(cls, snapshot: Mapping[str, Sequence[Any]]) -> Self:
+        return super().restore({kind: snapshot.get(kind, []) for kind in Inventory.kinds})
+
+
+async def test_a_book_of_schema_1_is_read_and_its_cells_become_members_when_they_enrol() -> None:
+    disk = SimDisk()
+    async with Shelf.open(FOLDER, InventoryOfOne, disk=disk) as shelf:
+        shelf.commit(PoolPut(Pool(PoolName("default"))), InstancePut(INSTANCE))
+    async with Shelf.open(FOLDER, InventoryOfOne, disk=disk) as shelf:
+        await shelf.durable(shelf.commit(CellPut(CELL)))
+        disk = disk.after_kill(len(disk.trace))
+    async with Shelf.open(FOLDER, Inventory, disk=disk) as shelf:
+        upgraded = shelf.book
+        assert (upgraded.cell(CELL.id), upgraded.instance(INSTANCE.id)) == (CELL, INSTANCE)
+        assert not upgraded.membership.members
+        shelf.commit(*upgraded.membership.enrolled(Peer(Role.CELL, CELL.id), "a1" * 32, How.LOCAL, 9))
+    async with Shelf.open(FOLDER, Inventory, disk=disk) as shelf:
+        assert list(shelf.book.membership.members) == [Peer(Role.CELL, CELL.id)]

@@ -1,0 +1,345 @@
+"""The commands that let servers in and shut them out: `nanoctl cell`, `token` and `zone`."""
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from nano.cli import show
+from nano.cli.client import Client
+from nano.cli.commands import State, connect, report, yes
+from nano.model.errors import Conflict, Invalid, NotFound
+
+tokens = typer.Typer(no_args_is_help=True, help="What lets one server in without a question.")
+cells = typer.Typer(no_args_is_help=True, help="The servers that host instances, and those that want to.")
+zone = typer.Typer(no_args_is_help=True, help="Who is in the zone, and which authority it trusts.")
+
+SHORT = 16
+"""Digits of a fingerprint that are shown, and are enough to name it."""
+KNOWN_S = 5.0
+"""How long a removal waits until everybody who is there knows of it."""
+LOOK_S = 0.2
+_PAGE = 1000
+_SPAN = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>[smhd]?)", re.ASCII)
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def everything(client: Client, path: str, member: str, **query: str | int) -> list[dict[str, Any]]:
+    """A list of the gateway, page by page."""
+    found: list[dict[str, Any]] = []
+    while True:
+        asked = {"limit": _PAGE, "offset": len(found), **query}
+        page = client.call("GET", path, query=asked).data
+        found += page[member]
+        if len(found) >= page["total"] or not page[member]:
+            return found
+
+
+def moment(at_ms: int) -> str:
+    """A time for people, in UTC."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def seconds(field: str, text: str) -> int:
+    """Of `90`, `15m`, `1h`, `7d`; Invalid names the option."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        raise Invalid(field, f"{field} {text!r} is no span of time: give a number with s, m, h or d, as 15m")
+    return int(found["number"]) * _SECONDS[found["unit"]]
+
+
+# ------------------------------------------------------------------ join tokens
+
+
+@tokens.command("create")
+def token_create(
+    role: Annotated[str, typer.Option(help="cell, imagestore, addresspool or gateway.")] = "cell",
+    name: Annotated[str, typer.Option(help="The one name that may join by it; default: any.")] = "",
+    lifetime: Annotated[str, typer.Option(help="Such as 15m, 1h or 7d.")] = "1h",
+) -> None:
+    """Make a token by which one server joins; it is shown this once."""
+    body = {"role": role, "id": name, "lifetime": seconds("lifetime", lifetime)}
+    with connect() as client:
+        made = client.call("POST", "/join_tokens/", body=body).data
+    if State.json:
+        show.document(made)
+        return
+    print(made["token"])
+    typer.echo(
+        f"For one {role}{' ' + name if name else ''}, until {moment(made['expires_ms'])} UTC. On the other "
+        "server run: nanoctl join TOKEN (or, from a checkout: ./dev join TOKEN)",
+        err=True,
+    )
+
+
+@tokens.command("list")
+def token_list(
+    state: Annotated[str, typer.Option(help="Only open, used or expired ones.")] = "",
+) -> None:
+    """Join tokens, without what is secret of them."""
+    with connect() as client:
+        found = everything(client, "/join_tokens/", "join_tokens", **({"state": state} if state else {}))
+    if State.json:
+        show.document(found)
+        return
+    show.table(
+        "join tokens",
+        ("ID", "ROLE", "FOR", "MADE", "EXPIRES", "USED BY"),
+        (
+            (
+                one["id"],
+                one["role"],
+                one["name"] or "any",
+                moment(one["created_ms"]),
+                moment(one["expires_ms"]),
+                one["used_by"][:SHORT] or "-",
+            )
+            for one in found
+        ),
+    )
+
+
+@tokens.command("revoke")
+def token_revoke(token: str) -> None:
+    """Let nobody in by it any more. Whom it let in stays: see nanoctl cell remove."""
+    with connect() as client:
+        client.call("DELETE", f"/join_tokens/{token}")
+    report({"id": token}, f"{token}: revoked")
+
+
+# ------------------------------------------------------------------ cells
+
+
+@cells.command("list")
+def cell_list() -> None:
+    """Cells that were let in: their pool, whether they are there, how they came in."""
+    with connect() as client:
+        pools = [pool["name"] for pool in client.call("GET", "/compute_pools/").data or []]
+        known: dict[str, dict[str, Any]] = {}
+        for pool in ("", *pools):
+            for cell in client.call("GET", f"/compute_pool_cells/{pool}").data or []:
+                known[cell["name"]] = {**cell, "pool": pool}
+        members = {one["id"]: one for one in everything(client, "/members/", "members", role="cell")}
+    found = [
+        {"name": name, **known.get(name, {}), "member": members.get(name)}
+        for name in sorted(known.keys() | members.keys())
+    ]
+    if State.json:
+        show.document(found)
+        return
+    show.table(
+        "cells",
+        ("NAME", "POOL", "ADDRESS", "ENABLED", "ALIVE", "LET IN", "SINCE", "KEY"),
+        (
+            (
+                one["name"],
+                one.get("pool") or "-",
+                one.get("address") or "-",
+                yes(one.get("enabled")),
+                yes(one.get("alive")),
+                (one["member"] or {}).get("how", "-"),
+                moment(one["member"]["since_ms"]) if one["member"] else "-",
+                (one["member"] or {}).get("fingerprint", "-")[:SHORT],
+            )
+            for one in found
+        ),
+    )
+
+
+@cells.command("pending")
+def cell_pending() -> None:
+    """Servers that wait to be let in, each with the code that it must show as well."""
+    with connect() as client:
+        found = everything(client, "/applicants/", "applicants")
+    if State.json:
+        show.document(found)
+        return
+    show.table(
+        "servers wait",
+        ("FINGERPRINT", "NAME", "CODE", "ADDRESS", "SINCE", "STATE"),
+        (
+            (
+                one["fingerprint"][:SHORT],
+                one["id"],
+                one["code"],
+                one["host"],
+                moment(one["since_ms"]),
+                state_of(one),
+            )
+            for one in found
+        ),
+    )
+
+
+def state_of(applicant: dict[str, Any]) -> str:
+    if applicant["refused_until_ms"]:
+        return "refused"
+    return "waits" if applicant["present"] else "away"
+
+
+def waiting(client: Client, prefix: str) -> dict[str, Any]:
+    """The applicant whose fingerprint begins like that; NotFound or Conflict when it is not exactly one."""
+    known = everything(client, "/applicants/", "applicants")
+    found = [one for one in known if one["fingerprint"].startswith(prefix.lower())]
+    if not found:
+        raise NotFound(f"nobody waits with the fingerprint {prefix}: see nanoctl cell pending")
+    if len(found) > 1:
+        raise Conflict(f"{prefix} begins {len(found)} fingerprints: give more of it")
+    return found[0]
+
+
+Fingerprint = Annotated[str, typer.Argument(help="As nanoctl cell pending shows it, or its beginning.")]
+
+
+@cells.command("admit")
+def cell_admit(
+    fingerprint: Fingerprint,
+    code: Annotated[str, typer.Option(help="What the other server shows; without it you are asked.")] = "",
+    pool: Annotated[str, typer.Option(help="Put it into this compute pool as well.")] = "",
+) -> None:
+    """Let a server in, after comparing the code here with the one that it shows."""
+    with connect() as client:
+        found = waiting(client, fingerprint)
+        if not code:
+            if State.json:
+                raise Invalid("code", "code is missing: give --code with what the other server shows")
+            print(f"{found['id']} at {found['host']}, key {found['fingerprint'][:SHORT]}")
+            print(f"code here: {found['code']}")
+            typer.confirm("does the other server show the same code (nanoctl join --status)?", abort=True)
+        # The code goes along: had it changed since it was shown, somebody confirmed another one.
+        path = f"/applicants/{found['fingerprint']}"
+        client.call("POST", path, body={"code": code or found["code"]})
+        if pool:
+            client.call("POST", f"/compute_pool_cells/{pool}/{found['id']}")
+    where = f"in pool {pool}" if pool else "in no pool yet"
+    report(
+        {"id": found["id"], "fingerprint": found["fingerprint"], "pool": pool},
+        f"{found['id']}: admitted, {where}",
+    )
+
+
+@cells.command("refuse")
+def cell_refuse(fingerprint: Fingerprint) -> None:
+    """Tell a server that it is not let in; for a day it is told so whenever it asks."""
+    with connect() as client:
+        found = waiting(client, fingerprint)
+        client.call("DELETE", f"/applicants/{found['fingerprint']}")
+    report({"id": found["id"], "fingerprint": found["fingerprint"]}, f"{found['id']}: refused")
+
+
+@cells.command("remove")
+def cell_remove(
+    name: Annotated[str, typer.Argument(help="As nanoctl cell list shows it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Shut a cell out: its key is refused everywhere. What it holds stays on record."""
+    shut_out("cell", name, sure=yes)
+
+
+def shut_out(role: str, name: str, *, sure: bool) -> None:
+    """Remove a member, and say who knows of it."""
+    with connect() as client:
+        if not sure:
+            typer.confirm(
+                f"shut {role} {name} out of the zone? It comes back only with a new key", abort=True
+            )
+        client.call("DELETE", f"/members/{role}/{name}")
+        members, late = told(client)
+    peers = [f"{one['role']}/{one['id']}" for one in late]
+    line = f"{role} {name}: removed; {members - len(late)} of {members} peers know of it"
+    if late:
+        line += f", not yet: {', '.join(peers)} (they are told when they are there)"
+    report({"role": role, "id": name, "peers": members, "not_yet": peers}, line)
+
+
+def told(client: Client) -> tuple[int, list[dict[str, Any]]]:
+    """How many members there are, and who of them does not know of the last removal after a few seconds."""
+    end = time.monotonic() + KNOWN_S
+    while True:
+        late = everything(client, "/members/", "members", informed="false")
+        if not late or time.monotonic() > end:
+            return client.call("GET", "/members/", query={"limit": 0}).data["total"], late
+        time.sleep(LOOK_S)
+
+
+# ------------------------------------------------------------------ the zone
+
+
+@zone.command("members")
+def zone_members(role: Annotated[str, typer.Option(help="Only of this role.")] = "") -> None:
+    """Everybody who was let in."""
+    with connect() as client:
+        found = everything(client, "/members/", "members", **({"role": role} if role else {}))
+    if State.json:
+        show.document(found)
+        return
+    show.table(
+        "members",
+        ("ROLE", "NAME", "KEY", "LET IN", "SINCE", "CERTIFIED", "KNOWS REMOVALS"),
+        (
+            (
+                one["role"],
+                one["id"],
+                one["fingerprint"][:SHORT],
+                one["how"],
+                moment(one["since_ms"]),
+                moment(one["issued_ms"]),
+                yes(one["informed"]),
+            )
+            for one in found
+        ),
+    )
+
+
+@zone.command("remove")
+def zone_remove(
+    peer: Annotated[str, typer.Argument(help="ROLE/NAME, as nanoctl zone members shows them.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Shut a service of any kind out of the zone."""
+    role, _, name = peer.partition("/")
+    if not name:
+        raise Invalid("peer", f"{peer!r} is no ROLE/NAME: see nanoctl zone members")
+    shut_out(role, name, sure=yes)
+
+
+@zone.command("authority")
+def zone_authority() -> None:
+    """Which authority signs, which are trusted, and whom a change of it waits for."""
+    with connect() as client:
+        state = client.call("GET", "/authority/").data
+    if State.json:
+        show.document(state)
+    else:
+        print("\n".join(authority_lines(state)))
+
+
+def authority_lines(state: dict[str, Any]) -> list[str]:
+    signs, *others = state["trusted"]
+    lines = [f"phase      {state['phase']}", f"signs      {signs}"]
+    lines += [f"trusted    {other}" for other in others]
+    if state["phase"] != "steady":
+        lines.append(f"waits for  {', '.join(state['waiting_for']) or 'nobody'}")
+    if state["left_behind"]:
+        lines.append(f"goes on without {', '.join(state['left_behind'])}: they have to join again")
+    return lines
+
+
+@zone.command("rotate-authority")
+def zone_rotate_authority(
+    leave_behind: Annotated[
+        bool, typer.Option("--leave-behind", help="Go on without those that the rotation waits for.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Give the zone another authority: every peer learns of it, then renews by it, then the old one goes."""
+    with connect() as client:
+        if leave_behind and not yes:
+            late = client.call("GET", "/authority/").data["waiting_for"]
+            names = ", ".join(late) or "nobody"
+            typer.confirm(f"go on without {names}? They will have to join again", abort=True)
+        client.call("POST", "/authority/", body={"leave_behind": leave_behind})
+        state = client.call("GET", "/authority/").data
+    report(state, "\n".join(authority_lines(state)))

@@ -1,0 +1,124 @@
+"""The files of a server that joins: the configuration of its service, its token, and what it has come to."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from nano.fabric import application
+from nano.fabric.join_token import TokenText, encode
+from nano.join_files import changed, check_token, configure, state
+from nano.model.errors import Invalid, NotFound
+from nano.model.peers import Role
+from nano.service import read_config
+from services.cell.config import Config
+from tests.support.certificates import issue, make_zone
+
+FAR_MS = 2**42
+WRITTEN = """# by hand
+bridge = "br0"  # mine
+
+[fabric] # how it is let in
+enrolment = "/run/nano/scheduler/enrolment.sock"
+enrolment_user = "nano-scheduler"
+
+[paths]
+data = "/srv/cell"
+"""
+
+
+def token(role: Role = Role.CELL, expires_ms: int = FAR_MS) -> str:
+    return encode(TokenText(1, "0011", (bytes(32),), bytes(16), role, "", expires_ms, ("10.0.0.1:5600",)))
+
+
+def test_a_new_server_gets_its_configuration_and_a_token_for_its_own_eyes(tmp_path: Path) -> None:
+    file = tmp_path / "etc" / "cell.toml"
+    configure(file, token(), "10.0.0.1:5600")
+    found = tomllib.loads(file.read_text())
+    kept = tmp_path / "etc" / "cell.join-token"
+    assert found["fabric"]["enrolment"] == ""
+    assert found["fabric"]["token_file"] == str(kept)
+    assert found["fabric"]["discovery"]["peers"] == {"scheduler": "10.0.0.1:5600"}
+    assert kept.read_text().strip() == token()
+    assert read_config(file, Config).fabric.token_file == str(kept)
+    assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_what_people_wrote_stays_and_a_second_join_replaces_the_first(tmp_path: Path) -> None:
+    file = tmp_path / "cell.toml"
+    file.write_text(WRITTEN)
+    configure(file, token())
+    configure(file, "")
+    text = file.read_text()
+    for line in WRITTEN.splitlines():
+        assert line in text or line.startswith("enrolment =")
+    found = tomllib.loads(text)
+    assert (found["fabric"]["enrolment"], found["fabric"]["token_file"]) == ("", "")
+    assert found["fabric"]["enrolment_user"] == "nano-scheduler"
+    assert not (tmp_path / "cell.join-token").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'fabric = { enrolment = "/x" }\n',
+        '[fabric]\ndiscovery.peers = { imagestore = "a:1" }\n',
+        '[fabric]\nnote = """\nenrolment = 1\n"""\n',
+    ],
+)
+def test_what_cannot_be_changed_line_by_line_is_left_to_a_person(tmp_path: Path, text: str) -> None:
+    settings = {"fabric": {"enrolment": ""}, "fabric.discovery.peers": {"scheduler": "a:2"}}
+    with pytest.raises(
+        Invalid, match=r"set \[fabric\] enrolment, \[fabric.discovery.peers\] scheduler there"
+    ):
+        changed(text, settings, tmp_path / "cell.toml")
+    with pytest.raises(Invalid, match="correct it"):
+        changed("= 1", settings, tmp_path / "cell.toml")
+
+
+def test_a_token_for_another_role_or_of_the_past_is_refused_before_anything_is_written() -> None:
+    check_token(token(), "cell")
+    with pytest.raises(Invalid, match="is not for a gateway"):
+        check_token(token(), "gateway")
+    with pytest.raises(Invalid, match="has expired"):
+        check_token(token(expires_ms=1), "cell")
+    with pytest.raises(Invalid):
+        check_token("nano-x", "cell")
+
+
+def test_the_state_is_read_from_the_folders_of_the_service(tmp_path: Path) -> None:
+    file = tmp_path / "cell.toml"
+    with pytest.raises(NotFound, match="nanoctl join first"):
+        state(file, "cell")
+    file.write_text(f'[paths]\ndata = "{tmp_path / "data"}"\n')
+    identity = tmp_path / "data" / "identity"
+    identity.mkdir(parents=True)
+    assert state(file, "cell")["state"] == "new"
+    asked = application.Application(
+        role=Role.CELL,
+        id="Cell_1",
+        fingerprint="a1" * 32,
+        zone="0011",
+        authority="b1" * 32,
+        scheduler="10.0.0.1:5600",
+        scheduler_id="main",
+        nonce=application.new_nonce(),
+    )
+    application.write(identity, asked)
+    assert state(file, "cell")["state"] == "new"
+    application.write(identity, replace(asked, code="7K2M-Q0XD"))
+    waits = state(file, "cell")
+    assert (waits["state"], waits["code"]) == ("waits", "7K2M-Q0XD")
+    assert "7K2M-Q0XD" in waits["said"]
+
+
+def test_a_server_that_was_let_in_names_its_zone(tmp_path: Path) -> None:
+    authority = make_zone(tmp_path / "zone")
+    made = issue(authority, Role.CELL, "c1")
+    file = tmp_path / "cell.toml"
+    file.write_text(f'[paths]\ndata = "{tmp_path / "data"}"\n')
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "identity").symlink_to(made.certificate_file.parent)
+    found = state(file, "cell")
+    assert (found["state"], found["zone"]) == ("joined", authority.zone.id)
