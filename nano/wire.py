@@ -273,7 +273,7 @@ def begin_request(task_id: str, step: str, asked: action.Action, deadline_ms: in
 
 
 def _one_of(message: betterproto2.Message, group: str) -> tuple[str, typing.Any]:
-    """Which member of a `oneof` is set, and its value; the decoder keeps several when a peer sends several."""
+    """Which member of a `oneof` is set, and its value: the decoder keeps several if a peer sends several."""
     try:
         return betterproto2.which_one_of(message, group)
     except RuntimeError as error:
