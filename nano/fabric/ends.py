@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,17 +15,14 @@ from nano.fabric.half_open import HANDSHAKE_S, Entry, HalfOpen
 from nano.fabric.identity import Usage
 from nano.fabric.link import Link
 from nano.fabric.liveness import Pace, Patience
-from nano.fabric.quic import MIB, Connection, Windows, header_of
+from nano.fabric.quic import MIB, Connection, Windows, for_one_link, header_of, short_id_of
 from nano.fabric.stream import Headers, Stream
-from nano.fabric.udp import Address, Endpoint, bind
+from nano.fabric.udp import Address, Endpoint, Train, bind
 from nano.model.errors import NanoError, Unreachable
 from nano.model.peers import Peer, Role
 
 CALL_WINDOWS = Windows()
-BULK_WINDOWS = Windows(stream_bytes=4 * MIB, connection_bytes=16 * MIB)
-
-LOOPBACK_DATAGRAM_BYTES = 16_000
-"""What one packet may hold inside a host. aioquic's 14-bit length field ends at 16 383."""
+BULK_WINDOWS = Windows(stream_bytes=6 * MIB, connection_bytes=16 * MIB)
 
 IDLE_TIMEOUT_S = 3600.0
 """QUIC's own idle timeout, which knows nothing of busy processes: silence is `liveness.py`'s to judge."""
@@ -40,17 +36,11 @@ class Route:
     """What is known of the network between peers, and how patient we are with it."""
 
     datagram_bytes: int = 1200
+    """UDP payload that packets to anybody begin with; what a path carries beyond it is found out."""
+
     patience: Patience = field(default_factory=Patience)
     pace: Pace = field(default_factory=Pace)
     """Shared by all links that are asked by this process."""
-
-    def datagram_bytes_to(self, address: Address) -> int:
-        """UDP payload for packets to `address`. Nothing probes the path, so it is what is configured."""
-        try:
-            is_local = ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
-        except ValueError:
-            is_local = False
-        return LOOPBACK_DATAGRAM_BYTES if is_local else self.datagram_bytes
 
 
 class Handlers:
@@ -137,7 +127,7 @@ class Dialled(_End):
         self._up: asyncio.Future[None] = self._loop.create_future()
         configuration = credentials.configuration(
             dials=credentials.server_name(expected),
-            datagram_bytes=route.datagram_bytes_to(address),
+            datagram_bytes=route.datagram_bytes,
             idle_timeout_s=IDLE_TIMEOUT_S,
         )
         self._connection = Connection(configuration, windows)
@@ -177,8 +167,8 @@ class Dialled(_End):
                 self.link.close(Unreachable("the attempt to connect was given up"))
         return self.link
 
-    def receive(self, data: bytes, address: Address) -> None:
-        self.link.receive(data, address)
+    def receive(self, train: Train) -> None:
+        self.link.receive(train)
 
     def drained(self) -> None:
         self.link.drained()
@@ -237,11 +227,23 @@ class Listener(_End):
             link.close()
         self._endpoint.close()
 
-    def receive(self, data: bytes, address: Address) -> None:
-        link = self._find(data, address)
-        if link is None:
+    def receive(self, train: Train) -> None:
+        """Take in what one sender sent: nearly always it is for one link."""
+        data, size, address = train
+        link = self._by_id.get(short_id_of(data))
+        if link is not None and for_one_link(data, size):
+            self._receive(link, train)
             return
-        link.receive(data, address)
+        for at in range(0, len(data), size):
+            self._receive_one(data[at : at + size], address)
+
+    def _receive_one(self, data: bytes, address: Address) -> None:
+        link = self._find(data, address)
+        if link is not None:
+            self._receive(link, Train(data, max(len(data), 1), address))
+
+    def _receive(self, link: Link, train: Train) -> None:
+        link.receive(train)
         if link.quic.has_heard:
             self._touched[link] = None
         else:
@@ -288,7 +290,7 @@ class Listener(_End):
             return None
         configuration = self.credentials.configuration(
             dials=None,
-            datagram_bytes=self._route.datagram_bytes_to(address),
+            datagram_bytes=self._route.datagram_bytes,
             idle_timeout_s=IDLE_TIMEOUT_S,
             shows_authority=self.admits_applicants,
         )

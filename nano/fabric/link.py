@@ -20,7 +20,7 @@ from nano.fabric.liveness import Liveness, Move, Pace, Patience
 from nano.fabric.quic import Connection, is_trust_error
 from nano.fabric.sparing import Sparing
 from nano.fabric.stream import Headers, Stream
-from nano.fabric.udp import Address, Datagram
+from nano.fabric.udp import Address, Datagram, Train
 from nano.model.errors import Corrupt, Internal, NanoError, Unreachable, Untrusted
 from nano.model.peers import Peer
 
@@ -151,9 +151,9 @@ class Link:
 
     # Driven by the socket
 
-    def receive(self, data: bytes, address: Address) -> None:
-        """Take one datagram in; `flush` answers a batch of them."""
-        self._guarded(self._receive, data, address)
+    def receive(self, train: Train) -> None:
+        """Take datagrams in; `flush` answers all that came."""
+        self._guarded(self._receive, train)
 
     def drained(self) -> None:
         """All that had come is taken in: act on it now, and answer once those whom it woke had their turn."""
@@ -250,9 +250,10 @@ class Link:
                 _log.error("link.defect", peer=str(self._peer), left_out=left_out, exc_info=error)
             self._end(Internal("the link was ended by a defect of ours: see this service's log"))
 
-    def _receive(self, data: bytes, address: Address) -> None:
+    def _receive(self, train: Train) -> None:
         now = self._loop.time()
-        if self._quic.take(data, address, now) and self._liveness.heard(now) and self.is_up:
+        heard = self._quic.take(train.data, train.address, now, train.segment_bytes)
+        if heard and self._liveness.heard(now) and self.is_up:
             self._owner.link_silent(self, suspected=False)
 
     def _act(self) -> None:
