@@ -272,8 +272,16 @@ def begin_request(task_id: str, step: str, asked: action.Action, deadline_ms: in
     return v1.BeginRequest(task=task_id, step=step, deadline_ms=deadline_ms, **carried)
 
 
+def _one_of(message: betterproto2.Message, group: str) -> tuple[str, typing.Any]:
+    """Which member of a `oneof` is set, and its value: the decoder keeps several if a peer sends several."""
+    try:
+        return betterproto2.which_one_of(message, group)
+    except RuntimeError as error:
+        raise Invalid(group, f"{group} is set more than once: {error}") from error
+
+
 def asked_action(request: v1.BeginRequest) -> action.AnyAction:
-    name, message = betterproto2.which_one_of(request, "action")
+    name, message = _one_of(request, "action")
     kind = ACTIONS.get(name)
     if kind is None:
         raise Invalid("action", "action is missing: this callee knows none of that kind")
@@ -281,7 +289,7 @@ def asked_action(request: v1.BeginRequest) -> action.AnyAction:
 
 
 def outcome(message: v1.Outcome) -> action.Outcome:
-    name, carried = betterproto2.which_one_of(message, "result")
+    name, carried = _one_of(message, "result")
     return action.Outcome(
         task=message.task,
         step=message.step,

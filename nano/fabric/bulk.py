@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from nano.fabric.quic import MIB
 from nano.fabric.status import Detail
 from nano.fabric.stream import Headers
 from nano.model import errors
@@ -23,6 +24,10 @@ ERROR_HEADER = "nano-error"
 """On an answer that is no success: the error's fields as JSON; the body is its message."""
 
 CONTENT = ("content-type", "application/octet-stream")
+
+SEND_MARK_BYTES = 2 * MIB
+"""Unsent bytes of a body at which its source waits. A turn of the loop sends what a far path takes in 10
+ms."""
 
 BulkRoles = Mapping[tuple[str, str], frozenset[Role]]
 """Who may do what: by method and beginning of the path, `("GET", "/chunks/")` say; the longest counts."""

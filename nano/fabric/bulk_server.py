@@ -12,6 +12,7 @@ from h2.exceptions import StreamClosedError
 from nano.fabric.bulk import (
     CONTENT,
     ERROR_HEADER,
+    SEND_MARK_BYTES,
     BulkHandler,
     BulkInfo,
     BulkRequest,
@@ -87,6 +88,7 @@ class BulkServer:
         if request.offset and total is not None:
             head.append(("content-range", f"bytes {request.offset}-{max(total - 1, 0)}/{total}"))
         await stream.send_headers(head)
+        stream.send_mark_bytes = SEND_MARK_BYTES
         sent = 0
         async for chunk in body.chunks:
             sent += len(chunk)

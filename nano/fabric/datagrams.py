@@ -3,20 +3,16 @@
     0  sample: whatever the service makes of it
     1  pace: milliseconds, 4 bytes, most significant first. The side that dialled will ask each so often; the
        datagram is the asking itself, since it has to be acknowledged
-    2  busy: an id of 8 bytes and a key of 16, by which signs of the sender are known when it is busy
-       (`busy.py`). Sent when the link is up and, as it may get lost, again with each of the first three paces
 
 A datagram of another kind is ignored: a later version may send some.
 """
 
 import struct
 
-from nano.fabric.busy import ID_BYTES, KEY_BYTES
 from nano.model.errors import Corrupt
 
 SAMPLE = b"\x00"
 PACE = b"\x01"
-BUSY = b"\x02"
 
 _PACE = struct.Struct(">cI")
 
@@ -33,15 +29,3 @@ def interval_s(datagram: bytes) -> float:
     except struct.error as error:
         raise Corrupt(f"a pace of {len(datagram)} bytes: it has {_PACE.size}") from error
     return float(milliseconds) / 1000
-
-
-def busy(secret: bytes) -> bytes:
-    """The datagram that tells id and key."""
-    return BUSY + secret
-
-
-def busy_secret(datagram: bytes) -> bytes:
-    """Id and key of a datagram of kind busy; `Corrupt` when it is not of that form."""
-    if len(datagram) != 1 + ID_BYTES + KEY_BYTES:
-        raise Corrupt(f"a busy of {len(datagram)} bytes: it has {1 + ID_BYTES + KEY_BYTES}")
-    return datagram[1:]

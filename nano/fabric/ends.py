@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,24 +10,19 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_version_negotiation
 from cryptography import x509
 
-from nano.fabric import busy
 from nano.fabric.credentials import Credentials
 from nano.fabric.half_open import HANDSHAKE_S, Entry, HalfOpen
-from nano.fabric.heart import Heart
 from nano.fabric.identity import Usage
 from nano.fabric.link import Link
 from nano.fabric.liveness import Pace, Patience
-from nano.fabric.quic import MIB, Connection, Windows, header_of
+from nano.fabric.quic import MIB, Connection, Windows, for_one_link, header_of, short_id_of
 from nano.fabric.stream import Headers, Stream
-from nano.fabric.udp import Address, Endpoint, bind
+from nano.fabric.udp import Address, Endpoint, Train, bind
 from nano.model.errors import NanoError, Unreachable
 from nano.model.peers import Peer, Role
 
 CALL_WINDOWS = Windows()
-BULK_WINDOWS = Windows(stream_bytes=4 * MIB, connection_bytes=16 * MIB)
-
-LOOPBACK_DATAGRAM_BYTES = 16_000
-"""What one packet may hold inside a host. aioquic's 14-bit length field ends at 16 383."""
+BULK_WINDOWS = Windows(stream_bytes=6 * MIB, connection_bytes=16 * MIB)
 
 IDLE_TIMEOUT_S = 3600.0
 """QUIC's own idle timeout, which knows nothing of busy processes: silence is `liveness.py`'s to judge."""
@@ -42,19 +36,11 @@ class Route:
     """What is known of the network between peers, and how patient we are with it."""
 
     datagram_bytes: int = 1200
+    """UDP payload that packets to anybody begin with; what a path carries beyond it is found out."""
+
     patience: Patience = field(default_factory=Patience)
     pace: Pace = field(default_factory=Pace)
     """Shared by all links that are asked by this process."""
-    heart: Heart | None = None
-    """Speaks to peers while this process is busy."""
-
-    def datagram_bytes_to(self, address: Address) -> int:
-        """UDP payload for packets to `address`. Nothing probes the path, so it is what is configured."""
-        try:
-            is_local = ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
-        except ValueError:
-            is_local = False
-        return LOOPBACK_DATAGRAM_BYTES if is_local else self.datagram_bytes
 
 
 class Handlers:
@@ -85,14 +71,9 @@ class _End:
         self._endpoint: Endpoint
 
     def link_up(self, link: Link) -> None:
-        if self._route.heart is not None:
-            say = self._endpoint.say
-            self._route.heart.add(link, lambda: say(link.busy.sign(), link.address))
         self._handlers.up(link)
 
     def link_down(self, link: Link, error: NanoError) -> None:
-        if self._route.heart is not None:
-            self._route.heart.remove(link)
         self._handlers.down(link, error)
 
     def is_behind(self) -> bool:
@@ -106,9 +87,6 @@ class _End:
 
     def datagram(self, link: Link, data: bytes) -> None:
         self._handlers.datagram(link, data)
-
-    def sign_known(self, link: Link, sign_id: bytes) -> None:
-        """Only a listener has to tell links apart."""
 
     def address_issued(self, link: Link, connection_id: bytes) -> None:
         """Only a listener has to tell links apart."""
@@ -149,7 +127,7 @@ class Dialled(_End):
         self._up: asyncio.Future[None] = self._loop.create_future()
         configuration = credentials.configuration(
             dials=credentials.server_name(expected),
-            datagram_bytes=route.datagram_bytes_to(address),
+            datagram_bytes=route.datagram_bytes,
             idle_timeout_s=IDLE_TIMEOUT_S,
         )
         self._connection = Connection(configuration, windows)
@@ -191,11 +169,8 @@ class Dialled(_End):
                 self.link.close(Unreachable("the attempt to connect was given up"))
         return self.link
 
-    def receive(self, data: bytes, address: Address) -> None:
-        if data.startswith(busy.FIRST_BYTE):
-            self.link.take_sign(data)
-        else:
-            self.link.receive(data, address)
+    def receive(self, train: Train) -> None:
+        self.link.receive(train)
 
     def drained(self) -> None:
         self.link.drained()
@@ -235,7 +210,6 @@ class Listener(_End):
         self._windows = windows
         self._by_id: dict[bytes, Link] = {}
         self._ids: dict[Link, set[bytes]] = {}
-        self._by_sign: dict[bytes, Link] = {}
         self._touched: dict[Link, None] = {}
         self._loop = asyncio.get_running_loop()
         self._half_open = HalfOpen[Link]()
@@ -255,28 +229,28 @@ class Listener(_End):
             link.close()
         self._endpoint.close()
 
-    def receive(self, data: bytes, address: Address) -> None:
-        if data.startswith(busy.FIRST_BYTE):
-            self._take_sign(data)
+    def receive(self, train: Train) -> None:
+        """Take in what one sender sent: nearly always it is for one link."""
+        data, size, address = train
+        link = self._by_id.get(short_id_of(data))
+        if link is not None and for_one_link(data, size):
+            self._receive(link, train)
             return
+        for at in range(0, len(data), size):
+            self._receive_one(data[at : at + size], address)
+
+    def _receive_one(self, data: bytes, address: Address) -> None:
         link = self._find(data, address)
-        if link is None:
-            return
-        link.receive(data, address)
+        if link is not None:
+            self._receive(link, Train(data, max(len(data), 1), address))
+
+    def _receive(self, link: Link, train: Train) -> None:
+        link.receive(train)
         if link.quic.has_heard:
             self._touched[link] = None
         else:
             self._half_open.wasted(self._loop.time())
             link.drop(Unreachable("the first packet was none"))
-
-    def _take_sign(self, sign: bytes) -> None:
-        link = self._by_sign.get(busy.id_of(sign))
-        if link is not None:
-            link.take_sign(sign)
-            self._touched[link] = None
-
-    def sign_known(self, link: Link, sign_id: bytes) -> None:
-        self._by_sign[sign_id] = link
 
     def drained(self) -> None:
         touched, self._touched = self._touched, {}
@@ -303,8 +277,6 @@ class Listener(_End):
     def link_down(self, link: Link, error: NanoError) -> None:
         for connection_id in self._ids.pop(link, set()):
             self._by_id.pop(connection_id, None)
-        if link.busy_peer is not None and self._by_sign.get(link.busy_peer.id) is link:
-            del self._by_sign[link.busy_peer.id]
         self._half_open.done(link)
         super().link_down(link, error)
 
@@ -320,7 +292,7 @@ class Listener(_End):
             return None
         configuration = self.credentials.configuration(
             dials=None,
-            datagram_bytes=self._route.datagram_bytes_to(address),
+            datagram_bytes=self._route.datagram_bytes,
             idle_timeout_s=IDLE_TIMEOUT_S,
             shows_authority=self.admits_applicants,
         )

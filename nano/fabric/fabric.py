@@ -34,7 +34,6 @@ from nano.fabric.codec import MessageCodec
 from nano.fabric.credentials import Credentials, WallClock
 from nano.fabric.directory import Directory
 from nano.fabric.ends import Handlers, Listener, Route
-from nano.fabric.heart import Heart
 from nano.fabric.identity import Identity
 from nano.fabric.link import Link
 from nano.fabric.links import Links, Purpose
@@ -120,8 +119,7 @@ class Fabric:
         patience = Patience(config.keep_alive_s, config.suspect_s, config.lost_s)
         self.pace = Pace(config.keep_alive_s)
         """How often peers that say nothing are asked: less often where they are very many."""
-        self._heart = Heart(min(config.keep_alive_s, 1.0))
-        route = Route(config.datagram_bytes, patience, self.pace, self._heart)
+        route = Route(config.datagram_bytes, patience, self.pace)
         self._listener = Listener(
             config.host, config.port, credentials=credentials, route=route, handlers=self._handlers(None)
         )
@@ -146,9 +144,8 @@ class Fabric:
             fabric = cls(config, credentials, jobs, codec or MessageCodec())
             try:
                 async with fabric._directory:
-                    with fabric._heart.beating():
-                        yield fabric
-                        await fabric.close()
+                    yield fabric
+                    await fabric.close()
             except BaseException as error:  # noqa: BLE001 - raised again below, as it is and not as a group
                 failure = error
             finally:

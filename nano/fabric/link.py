@@ -14,14 +14,13 @@ from aioquic.quic import events as quic_events
 from cryptography import x509
 
 from nano.fabric import datagrams
-from nano.fabric.busy import Busy, BusyPeer
 from nano.fabric.exchanges import Exchanges, resolve
 from nano.fabric.identity import fingerprint_of, key_in
 from nano.fabric.liveness import Liveness, Move, Pace, Patience
 from nano.fabric.quic import Connection, is_trust_error
 from nano.fabric.sparing import Sparing
 from nano.fabric.stream import Headers, Stream
-from nano.fabric.udp import Address, Datagram
+from nano.fabric.udp import Address, Datagram, Train
 from nano.model.errors import Corrupt, Internal, NanoError, Unreachable, Untrusted
 from nano.model.peers import Peer
 
@@ -33,9 +32,6 @@ for path or peer."""
 
 _LATE_S = 0.25
 """A timer that comes later than this says that the loop was busy, and heard nobody."""
-
-_BUSY_TOLD = 3
-"""How often, after the first time, the other end is told by what it knows our signs when we are busy."""
 
 _CATCH_UP_S = 0.05
 """How long to wait for what still stands in the socket before a peer is judged."""
@@ -69,9 +65,6 @@ class Owner(Protocol):
         """Whether something has come for the socket of this link that was not read yet."""
         ...
 
-    def sign_known(self, link: "Link", sign_id: bytes) -> None:
-        """Signs with this id are of this link's peer."""
-
     def address_issued(self, link: "Link", connection_id: bytes) -> None:
         """Packets with this id are for this link."""
 
@@ -99,10 +92,6 @@ class Link:
         self._verify = verify
         self._liveness = Liveness(patience, self._loop.time(), asks=connection.is_client)
         self._pace = pace
-        self.busy = Busy()
-        self.busy_peer: BusyPeer | None = None
-        """By what signs of a busy peer are known, once it has told."""
-        self._busy_told = 0
         self.exchanges = Exchanges(connection, self)
         self._timer: asyncio.TimerHandle | None = None
         self._flush_handle: asyncio.Handle | None = None
@@ -162,14 +151,9 @@ class Link:
 
     # Driven by the socket
 
-    def receive(self, data: bytes, address: Address) -> None:
-        """Take one datagram in; `flush` answers a batch of them."""
-        self._guarded(self._receive, data, address)
-
-    def take_sign(self, sign: bytes) -> None:
-        """Take in what may be a sign of a busy peer."""
-        if self.is_up and self.busy_peer is not None and self.busy_peer.proves(sign):
-            self._liveness.busy(self._loop.time())
+    def receive(self, train: Train) -> None:
+        """Take datagrams in; `flush` answers all that came."""
+        self._guarded(self._receive, train)
 
     def drained(self) -> None:
         """All that had come is taken in: act on it now, and answer once those whom it woke had their turn."""
@@ -266,9 +250,10 @@ class Link:
                 _log.error("link.defect", peer=str(self._peer), left_out=left_out, exc_info=error)
             self._end(Internal("the link was ended by a defect of ours: see this service's log"))
 
-    def _receive(self, data: bytes, address: Address) -> None:
+    def _receive(self, train: Train) -> None:
         now = self._loop.time()
-        if self._quic.take(data, address, now) and self._liveness.heard(now) and self.is_up:
+        heard = self._quic.take(train.data, train.address, now, train.segment_bytes)
+        if heard and self._liveness.heard(now) and self.is_up:
             self._owner.link_silent(self, suspected=False)
 
     def _act(self) -> None:
@@ -333,7 +318,6 @@ class Link:
             self._tell_of_stranger(str(error))
             self._quic.close_untrusted(str(error)[:200])
         else:
-            self._tell_busy()
             self._owner.link_up(self)
 
     def _tell_of_stranger(self, reason: str) -> None:
@@ -348,26 +332,11 @@ class Link:
                     self._quic.offer_datagram(datagrams.pace(self._liveness.patience.keep_alive_s))
                 self._pace.spares(self)
                 self._owner.datagram(self, data[1:])
-            case datagrams.PACE | datagrams.BUSY:
+            case datagrams.PACE if not self._quic.is_client:
                 try:
-                    self._told(data)
+                    self._liveness.told(datagrams.interval_s(data))
                 except Corrupt as error:
-                    _log.debug("datagram.refused", peer=str(self._peer), reason=str(error))
-
-    def _told(self, data: bytes) -> None:
-        """The peer tells something about itself; `Corrupt` if that is not well-formed."""
-        if data[:1] == datagrams.BUSY:
-            secret = datagrams.busy_secret(data)
-            if self.busy_peer is None:
-                self.busy_peer = BusyPeer(secret)
-                self._owner.sign_known(self, self.busy_peer.id)
-        elif not self._quic.is_client:
-            self._liveness.told(datagrams.interval_s(data))
-            self._tell_busy()
-
-    def _tell_busy(self) -> None:
-        if self._busy_told <= _BUSY_TOLD and self._quic.offer_datagram(datagrams.busy(self.busy.secret)):
-            self._busy_told += 1
+                    _log.debug("pace.refused", peer=str(self._peer), reason=str(error))
 
     # Timers and waiters
 
@@ -417,7 +386,6 @@ class Link:
             _log.info("liveness.pace", interval_s=self._pace.interval_s, asked=self._pace.asked)
         told_s = self._liveness.asking(self._pace.interval_s)
         self._quic.offer_datagram(datagrams.pace(told_s))
-        self._tell_busy()
 
     def _move(self, move: Move) -> None:
         match move:

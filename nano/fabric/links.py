@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 from nano.fabric import roster_events
 from nano.fabric.credentials import Credentials
@@ -70,7 +71,7 @@ class Links:
         self._links: dict[tuple[Peer, Purpose], Link] = {}
         self._leaving: set[Link] = set()
         self._attempts: dict[tuple[Peer, Purpose], asyncio.Task[Link | NanoError]] = {}
-        self._proofs: set[asyncio.Task[None]] = set()
+        self._proofs: set[asyncio.Task[Any]] = set()
         self._turns = Turns(DIALS_AT_ONCE, DIAL_TURN_S)
         self.gone: set[Peer] = set()
         """Who left in good order and will say so when it is back: not worth a dial."""
@@ -93,7 +94,10 @@ class Links:
         return await self._dial(peer, purpose)
 
     async def keep(self, peer: Peer) -> None:
-        """Hold a link to `peer` for as long as there is an address for it."""
+        """Hold a link to `peer` for as long as there is an address for it.
+
+        When nobody has answered at the last one, the network is asked once: it may only have been slow.
+        """
         loop = asyncio.get_running_loop()
         pause_s = _FIRST_PAUSE_S
         while not self._closed and peer not in self.gone and self._directory.look(peer) is not None:
@@ -107,6 +111,8 @@ class Links:
             else:  # nobody there, or one who turns us away: we see that only after the link was up
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        if not self._closed and peer not in self.gone:
+            self._directory.ask(peer.role)
 
     async def prove(self, link: Link, address: Address) -> None:
         """Whether the peer of `link`, who is said to be at `address`, started anew or moved: then replace it.
@@ -114,24 +120,40 @@ class Links:
         Who answers on the old link keeps it. Anybody may say where a peer is, and one that is merely busy
         does not answer either, so the old link ends only when the peer has proven itself on a new one.
         """
+        own = asyncio.current_task()
+        assert own is not None  # noqa: S101 - coroutines run in tasks
         answer = self._jobs.create_task(_answers(link), name=f"ping {link.peer}")
-        self._proofs.add(answer)
+        self._proofs.add(own)
         try:
             await asyncio.wait({answer}, timeout=PROOF_S)
             if not answer.done() and not self._closed:
                 await self._replace(link, address, answer)
         finally:
             answer.cancel()
-            self._proofs.discard(answer)
+            self._proofs.discard(own)
 
     async def _replace(self, link: Link, address: Address, answer: asyncio.Task[None]) -> None:
+        """Dial the peer of `link` there; if it answers on the new link and not on the old one, exchange them.
+
+        A peer that was busy answers on both, on the old one first: it was asked there before.
+        """
         peer = link.peer
         handlers = self._handlers((peer, address, Purpose.CALLS))
-        up = handlers.up
-
-        def takes_over(fresh: Link) -> None:
-            if self._closed or (answer.done() and link.error is None):
-                return
+        told, handlers.up = handlers.up, _nothing
+        try:
+            fresh = await self._connect(peer, Purpose.CALLS, address, handlers)
+        except (NanoError, OSError):
+            return  # a rumour, or it is gone: the silence of the old link will tell
+        is_anew = False
+        try:
+            await fresh.ping()
+            is_anew = link.error is not None or not answer.done()
+        except NanoError:
+            return
+        finally:
+            if not is_anew:
+                fresh.close()
+        if is_anew:
             link.close(
                 Unreachable(
                     f"{peer} has started anew: what was asked of it before may not have come through; "
@@ -140,26 +162,7 @@ class Links:
                 )
             )
             self._add(peer, Purpose.CALLS, fresh)
-            up(fresh)
-
-        handlers.up = takes_over
-        dial = self._jobs.create_task(
-            self._quietly(peer, address, handlers), name=f"dial {peer} where it is said to be"
-        )
-        self._proofs.add(dial)
-        try:
-            await asyncio.wait({dial})
-        finally:
-            self._proofs.discard(dial)
-
-    async def _quietly(self, peer: Peer, address: Address, handlers: Handlers) -> None:
-        """Dial for the sake of what `handlers` make of it. That nobody answers is no news."""
-        try:
-            fresh = await self._connect(peer, Purpose.CALLS, address, handlers)
-        except (NanoError, OSError):
-            return
-        if self._links.get((peer, Purpose.CALLS)) is not fresh:
-            fresh.close()
+            told(fresh)
 
     def drop(self, link: Link) -> None:
         """The link is over."""
@@ -214,16 +217,27 @@ class Links:
         error: NanoError = Unreachable(f"no address is known for {peer}")
         for address in self._directory.roster.addresses_of(peer):
             try:
-                link = await self._connect(peer, purpose, address, self._handlers((peer, address, purpose)))
+                link = await self._connect(peer, purpose, address, self._dialled(peer, address, purpose))
             except NanoError as failure:
                 error = failure
             except OSError as failure:  # no socket, no such host, no such kind of address here
                 error = Unreachable(f"{peer} cannot be dialled at {address[0]}: {failure}")
             else:
-                self._add(peer, purpose, link)
                 return link
             self._directory.tell(roster_events.DialFailed(peer, address))
         return error
+
+    def _dialled(self, peer: Peer, address: Address, purpose: Purpose) -> Handlers:
+        """As the fabric wants them; the link is known here before anybody hears that it is up."""
+        handlers = self._handlers((peer, address, purpose))
+        told = handlers.up
+
+        def up(link: Link) -> None:
+            self._add(peer, purpose, link)
+            told(link)
+
+        handlers.up = up
+        return handlers
 
     async def _connect(self, peer: Peer, purpose: Purpose, address: Address, handlers: Handlers) -> Link:
         at = await resolve(address)
@@ -269,3 +283,7 @@ async def _answers(link: Link) -> None:
         await link.ping()
     except NanoError:
         return
+
+
+def _nothing(_: Link) -> None:
+    """Nobody hears of this link yet."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 PING_COST_S = 0.0005
-"""What one ping costs this process, answer included: 0.3 to 0.5 ms of a core (docs/fabric.md)."""
+"""What one ping is taken to cost this process, answer included: twice what it does on a quiet machine."""
 
 PING_SHARE = 0.05
 """The most of a core that all pings together may take: a hundred links a second."""
@@ -24,9 +24,6 @@ LONGEST_INTERVAL_S = 60.0
 STRETCH_STEP = 1.5
 """An interval grows by no more than this from one ping to the next. The datagram that says so may be lost:
 two such steps still fit into the patience of a peer that has not heard of them."""
-
-BUSY_LIMIT_S = 60.0
-"""A peer that says for longer that it is busy is as good as dead."""
 
 OVERDUE = 1.25
 """A sample is overdue after this many of its intervals."""
@@ -101,8 +98,6 @@ class Liveness:
         self._last = now
         self._excused_s = 0.0
         """Part of this silence in which we did not listen."""
-        self._busy_at: float | None = None
-        """When the peer last said, in this silence, that it is busy."""
         self._sampled_at: float | None = None
         self._rhythm_s: float | None = None
         """Between the last two samples."""
@@ -118,15 +113,9 @@ class Liveness:
         was_suspected = self.suspected
         self._last = now
         self._excused_s = 0.0
-        self._busy_at = None
         self._pings = 0
         self._verdict = None
         return was_suspected
-
-    def busy(self, now: float) -> None:
-        """The peer says that it is busy: it may be suspected, since it takes no work, but it is not gone."""
-        if now - self._last <= BUSY_LIMIT_S:
-            self._busy_at = now
 
     def sampled(self, now: float) -> bool:
         """A sample came: another will. Whether the peer should hear that it is asked as configured again."""
@@ -163,12 +152,7 @@ class Liveness:
     def verdict_at(self) -> float:
         """When the peer will be judged, if it stays silent; infinity once it is lost."""
         due = self._verdict_after()
-        if due is None:
-            return float("inf")
-        at = self._last + self._excused_s + due[0]
-        if due[1] is Move.LOST and self._busy_at is not None:
-            return max(at, self._busy_at + self.patience.lost_s)
-        return at
+        return float("inf") if due is None else self._last + self._excused_s + due[0]
 
     @property
     def next_at(self) -> float:

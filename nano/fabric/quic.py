@@ -18,6 +18,7 @@ What is different from the stock connection, and why:
   queue is bounded: the oldest goes first, since only the newest sample is of use.
 """
 
+import collections
 from collections.abc import Callable, Sequence, ValuesView
 from dataclasses import dataclass
 from typing import Any, cast
@@ -29,7 +30,6 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     MAX_STREAM_DATA_FRAME_CAPACITY,
     NetworkAddress,
-    QuicConnection,
     QuicConnectionError,
     QuicConnectionState,
     stream_is_client_initiated,
@@ -41,14 +41,17 @@ from aioquic.quic.packet import (
     QuicErrorCode,
     QuicFrameType,
     QuicHeader,
+    QuicPacketType,
     pull_quic_header,
 )
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.recovery import QuicPacketPacer
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
 
+from nano.fabric import recovery
+from nano.fabric.fast_path import FastConnection
+from nano.fabric.path_mtu import WORTH_BYTES, PathMtu
 from nano.fabric.settled import CONNECTION_IDS, settle
 
 AIOQUIC_VERSION = "1.7.2"
@@ -68,6 +71,9 @@ _SMALLEST_DATAGRAM = 1200
 _CONNECTION_ID_BYTES = 8
 """Length of our own ids: aioquic's default."""
 
+_LONG_FORM = 0x80
+"""Set in the first byte of packets of the handshake (RFC 9000, 17.2)."""
+
 _ACK_DELAY_S = 0.004
 """How long an acknowledgement may wait for data to ride on. The peer allows 25 ms (RFC 9000, 18.2)."""
 
@@ -79,8 +85,11 @@ tls.Epoch.__hash__ = object.__hash__  # type: ignore[method-assign]
 QuicConnectionState.__hash__ = object.__hash__  # type: ignore[method-assign]
 aioquic.quic.connection.END_STATES = frozenset(list(aioquic.quic.connection.END_STATES))  # hashed anew
 
-_PACING_STEP_S = 0.002
-"""What may be sent in one burst, as time at the paced rate: epoll's timers have steps of 1 ms."""
+_LATE_S = 0.002
+"""A pacing timer that comes later than this: what is slow then is this process, not the path."""
+
+_SILENT_PROBES = 3
+"""Probe timeouts in a row after which packets larger than every path carries are the first suspect."""
 
 REKEY_PACKETS = 2**22
 """Packets sealed with one key. RFC 9001, 6.6 allows AES-GCM 2^23; the twin of the key is then changed too."""
@@ -115,16 +124,7 @@ class _Streams(dict[int, QuicStream]):
         return cast("ValuesView[QuicStream]", [self[stream_id] for stream_id in self.due])
 
 
-class _Pacer(QuicPacketPacer):
-    """Spreads packets over the round trip, but in steps that a timer of the event loop can keep."""
-
-    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
-        super().update_rate(congestion_window, smoothed_rtt)
-        window_time = max(smoothed_rtt, 1e-6)
-        self.bucket_max = max(self.bucket_max, min(_PACING_STEP_S, window_time / 2))
-
-
-class Connection(QuicConnection):
+class Connection(FastConnection):
     """A QUIC connection without I/O: datagrams and time in, events and datagrams out."""
 
     def __init__(
@@ -141,8 +141,13 @@ class Connection(QuicConnection):
             retry_source_connection_id=retry_source_connection_id,
         )
         self._ack_delay = _ACK_DELAY_S
-        self._loss._pacer = _Pacer(max_datagram_size=self._max_datagram_size)
+        self._loss = recovery.instead_of(self._loss, max_datagram_size=self._max_datagram_size)
         self._unacknowledged = 0
+        self._bare = collections.deque()
+        self._mtu = PathMtu.beginning(self._max_datagram_size)
+        self._mtu_address: NetworkAddress | None = None
+        self._now = 0.0
+        self._receiving: QuicStream | None = None
         self._is_settled = False
         self._local_active_connection_id_limit = CONNECTION_IDS
         self._streams: _Streams = _Streams()
@@ -181,8 +186,9 @@ class Connection(QuicConnection):
     @property
     def has_heard(self) -> bool:
         """Whether any packet came that was sealed as it should be: until then it may all have been noise."""
-        refused = self._close_event is not None  # it was sealed, and we did not like what it said
-        return refused or any(space.largest_received_packet >= 0 for space in self._spaces.values())
+        if self._handshake_complete or self._close_event is not None:
+            return True  # in the latter case it was sealed, and we did not like what it said
+        return any(space.largest_received_packet >= 0 for space in self._spaces.values())
 
     @property
     def peer_certificate(self) -> x509.Certificate | None:
@@ -332,8 +338,7 @@ class Connection(QuicConnection):
             known = self._open(frame_type, stream_id)
         else:
             self._queue(known)
-            if self._room_due(known):  # what HTTP/3 itself consumes is on no one's account
-                self._streams.due.add(stream_id)
+        self._receiving = known
         return known
 
     def _open(self, frame_type: int, stream_id: int) -> QuicStream:
@@ -398,6 +403,17 @@ class Connection(QuicConnection):
             handler, arguments = handlers[-1]
             handlers[-1] = (self._on_stream_delivery, (stream, handler, *arguments))
 
+    def _on_full_delivery(
+        self, delivery: QuicDeliveryState, stream: QuicStream, start: int, stop: int, fin: bool
+    ) -> None:
+        super()._on_full_delivery(delivery, stream, start, stop, fin)
+        if delivery is QuicDeliveryState.ACKED:
+            self._mtu.full_arrived(self._now)
+        elif self._mtu.full_lost(self._now, self._loss.get_probe_timeout()):
+            self._use_packets_of(self._mtu.packet_bytes)
+        if stream.stream_id in self._streams and _wants_service(stream):
+            self._queue(stream)
+
     def _on_stream_delivery(
         self,
         delivery: QuicDeliveryState,
@@ -416,11 +432,96 @@ class Connection(QuicConnection):
         if self._packet_number >= self._rekey_at:
             self._rekey_at = self._packet_number + REKEY_PACKETS
             self.request_key_update()
+        full: list[QuicStream] = []
+        if self._may_write_full(network_path):
+            full = [stream for stream in self._streams_queue if self._fills_a_packet(stream)]
         try:
+            if full:
+                self._write_calls_then_bulk(builder, network_path, now, full)
             super()._write_application(builder, network_path, now)
         finally:
             self._streams_queue = [stream for stream in self._streams_queue if _wants_service(stream)]
             self._queued = {cast("int", stream.stream_id) for stream in self._streams_queue}
+
+    def _write_calls_then_bulk(
+        self, builder: QuicPacketBuilder, network_path: Any, now: float, full: list[QuicStream]
+    ) -> None:
+        """First what is smaller than a packet, which is calls and all that is no stream; then whole
+        packets."""
+        self._streams_queue = [stream for stream in self._streams_queue if stream not in full]
+        try:
+            super()._write_application(builder, network_path, now)
+            self._write_full_packets(builder, full, now)
+        finally:
+            self._streams_queue += full
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, NetworkAddress]]:
+        self._now = now
+        if self._pacing_at is not None and now - self._pacing_at > _LATE_S:
+            self._loss.control.late(now)
+            self._loss.pacer.came_late(now)
+        path = self._network_paths[0]
+        if path.addr != self._mtu_address:
+            if self._mtu_address is not None:
+                self._mtu.moved()
+                self._use_packets_of(self._mtu.packet_bytes)
+            self._mtu_address = path.addr
+        datagrams = super().datagrams_to_send(now)
+        control = self._loss.control
+        room = control.congestion_window - control.bytes_in_flight
+        if self._pacing_at is None and room >= 2 * self._max_datagram_size:
+            control.idle()
+        if self._handshake_confirmed:
+            self._mtu.sent(sum([len(data) for data, _ in datagrams]))
+            size = self._mtu.probe(now) if path.is_validated and not self._close_pending else None
+            if size is not None:
+                datagrams += self._probe_of(size, path, now)
+        return datagrams
+
+    def handle_timer(self, now: float) -> None:
+        self._now = now
+        super().handle_timer(now)
+        if self._loss._pto_count >= _SILENT_PROBES and self._mtu.packet_bytes > self._mtu.base_bytes:
+            self._mtu.fall_back(now)
+            self._use_packets_of(self._mtu.packet_bytes)
+
+    def _probe_of(self, size: int, path: Any, now: float) -> list[tuple[bytes, NetworkAddress]]:
+        """A packet of a ping and padding, outside of congestion control (RFC 9000, 14.4)."""
+        if self._state is not QuicConnectionState.CONNECTED:
+            return []
+        builder = QuicPacketBuilder(
+            host_cid=self.host_cid,
+            is_client=self._is_client,
+            max_datagram_size=size,
+            packet_number=self._packet_number,
+            peer_cid=self._peer_cid.cid,
+            spin_bit=self._spin_bit,
+            version=cast("int", self._version),
+        )
+        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[_ONE_RTT])
+        builder.start_frame(QuicFrameType.PING, handler=self._on_probe_delivery, handler_args=(size,))
+        builder._datagram_needs_padding = True
+        builder._end_packet()
+        builder._packets[-1].in_flight = False
+        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
+
+    def _on_probe_delivery(self, delivery: QuicDeliveryState, size: int) -> None:
+        if delivery is QuicDeliveryState.ACKED:
+            self._mtu.probe_arrived(size, self._now)
+            self._use_packets_of(self._mtu.packet_bytes)
+        else:
+            self._mtu.probe_lost(self._now)
+
+    def _use_packets_of(self, size: int) -> None:
+        """Send packets of at most `size` bytes from now on; datagrams that do not fit any more are lost."""
+        self._max_datagram_size = size
+        self._loss._pacer._max_datagram_size = size
+        self._loss.control.packet_bytes = size
+        room = self.datagram_room_bytes
+        fitting = [data for data in self._datagrams_pending if len(data) <= room]
+        if len(fitting) < len(self._datagrams_pending):
+            self._datagrams_pending.clear()
+            self._datagrams_pending.extend(fitting)
 
     def _handle_stream_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
         used, told = self._local_max_data.used, len(self._events)
@@ -428,6 +529,11 @@ class Connection(QuicConnection):
         self._disordered += self._local_max_data.used - used
         if len(self._events) > told:
             self._disordered -= len(cast("StreamDataReceived", self._events[-1]).data)
+        stream = self._receiving
+        if stream is not None and self._room_due(
+            stream
+        ):  # what HTTP/3 itself consumes is on no one's account
+            self._streams.due.add(cast("int", stream.stream_id))
 
     def _handle_reset_stream_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
         """What was buffered of a stream that is reset is of no use: drop it now, and not with the stream."""
@@ -498,15 +604,22 @@ class Connection(QuicConnection):
         at: float | None = super().get_timer()
         return None if at is None else max(at, self._pacing_at or 0.0) + _ROUNDING_S
 
-    def take(self, data: bytes, address: NetworkAddress, now: float) -> bool:
-        """Receive one datagram. Whether it held a packet that the peer really made: a sign of life."""
+    def take(
+        self, data: bytes, address: NetworkAddress, now: float, segment_bytes: int | None = None
+    ) -> bool:
+        """Receive a datagram, or several that came together, `segment_bytes` long but for the last.
+
+        Whether one held a packet that the peer really made: a sign of life.
+        """
+        self._now = now
         idle_at = self._close_at
         waiting = len(self._events)
+        size = segment_bytes or max(len(data), 1)
         try:
-            self.receive_datagram(data, address, now)
+            self.take_train(data, size, address, now)
         except x509.InvalidVersion as error:  # of a certificate; aioquic expects ValueErrors alone
             self.close_untrusted(str(error))
-        self._unacknowledged += 1
+        self._unacknowledged += -(-len(data) // size)
         space = self._spaces.get(_ONE_RTT)
         if space is not None and space.ack_at is not None and not self._will_be_answered(waiting):
             space.ack_at = now  # a timer for it would only be one more wake-up
@@ -542,6 +655,7 @@ class Connection(QuicConnection):
             or not self._crypto_streams[_ONE_RTT].sender.buffer_is_empty
             or not all(connection_id.was_sent for connection_id in self._host_cids)
             or self._limits_due()
+            or self._mtu.is_due(now)
         )
 
     def _limits_due(self) -> bool:
@@ -604,6 +718,7 @@ class Connection(QuicConnection):
     def offer_datagram(self, data: bytes) -> bool:
         """Queue a datagram; the oldest gives way when the queue is full. False if it can never be sent."""
         if len(data) > self.datagram_room_bytes:
+            self._mtu.sent(WORTH_BYTES)  # a reason to look for a larger packet, before the next one
             return False
         while len(self._datagrams_pending) >= DATAGRAM_QUEUE:
             self._datagrams_pending.popleft()
@@ -630,6 +745,19 @@ def header_of(data: bytes) -> QuicHeader | None:
         return pull_quic_header(Buffer(data=data), host_cid_length=_CONNECTION_ID_BYTES)
     except ValueError:
         return None
+
+
+def short_id_of(data: bytes) -> bytes:
+    """Whom a packet with a short header is for; no connection's id if it has another, or is no packet."""
+    return b"" if not data or data[0] & _LONG_FORM else data[1 : 1 + _CONNECTION_ID_BYTES]
+
+
+def for_one_link(train: bytes, segment_bytes: int) -> bool:
+    """Whether all datagrams of a train have a short header with the same connection id."""
+    wanted = short_id_of(train)
+    return all(
+        short_id_of(train[at : at + 9]) == wanted for at in range(segment_bytes, len(train), segment_bytes)
+    )
 
 
 def _peek(buf: Buffer) -> int:

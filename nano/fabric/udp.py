@@ -1,27 +1,28 @@
 """A UDP socket that is drained each time the loop finds it readable.
 
 asyncio's own datagram transport takes one datagram per turn of the loop; a burst then costs a wake-up, a pass
-of the QUIC machine and an answer for each packet. This one hands over all that has come, then says so once.
+of the QUIC machine and an answer for each packet. This one hands over what has come, then says so once. How
+several datagrams go through one system call is in `offload.py`.
 """
 
 import asyncio
 import collections
-import errno
 import ipaddress
 import select
 import socket
 from collections.abc import Iterable
 from typing import Protocol, cast
 
-Address = tuple[str, int]
-"""Host and port; for IPv6 the kernel's four-part form, handed through as it is."""
+from nano.fabric.offload import Address, Datagram, Receiving, Sending, Train
 
-Datagram = tuple[bytes, Address]
+__all__ = ["Address", "Datagram", "Endpoint", "Receiver", "Train", "bind", "resolve"]
 
-_DRAIN_LIMIT = 128
+_DRAIN_DATAGRAMS = 128
 """Datagrams taken in one turn, so that timers and other sockets get theirs."""
 
-_DATAGRAM_LIMIT = 65_535
+_DRAIN_BYTES = 128 * 1024
+"""The same in bytes, for a link that carries bulk: a call beside it waits for at most one such turn."""
+
 _BACKLOG_LIMIT = 4_096
 """Datagrams kept while the kernel's buffer is full; beyond it they are lost, as on any network."""
 
@@ -31,11 +32,18 @@ _BUFFER_OPTIONS = ((33, socket.SO_RCVBUF), (32, socket.SO_SNDBUF))
 
 _IPV4 = 4
 
+_DO_NOT_FRAGMENT = {
+    socket.AF_INET: (socket.IPPROTO_IP, 10, 3),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 23, 3),
+}
+"""IP_MTU_DISCOVER and IPV6_MTU_DISCOVER (linux/in.h) to PROBE: no datagram is cut on its way (RFC 9000, 14),
+and the kernel keeps no opinion of the path, which `path_mtu.py` finds out."""
+
 
 class Receiver(Protocol):
     """Who gets what an endpoint hears."""
 
-    def receive(self, data: bytes, address: Address) -> None: ...
+    def receive(self, train: Train) -> None: ...
 
     def drained(self) -> None:
         """All that had come is handed over: now answer."""
@@ -53,6 +61,7 @@ def bind(host: str, port: int) -> socket.socket:
                 sock.setsockopt(socket.SOL_SOCKET, forced, _SOCKET_BUFFER_BYTES)
             except PermissionError:
                 sock.setsockopt(socket.SOL_SOCKET, plain, _SOCKET_BUFFER_BYTES)
+        sock.setsockopt(*_DO_NOT_FRAGMENT[family])
         sock.bind((host, port))
     except BaseException:
         sock.close()
@@ -84,6 +93,7 @@ class Endpoint:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._receiver = receiver
+        self._receiving, self._sending = Receiving(sock), Sending(sock)
         self._backlog: collections.deque[Datagram] = collections.deque()
         self.address: Address = sock.getsockname()
         self.closed = False
@@ -97,16 +107,11 @@ class Endpoint:
             room = _BACKLOG_LIMIT - len(self._backlog)
             self._backlog.extend(list(datagrams)[:room])
             return
-        pending = iter(datagrams)
-        for datagram in pending:
-            if not self._sent(datagram):
-                self._backlog.append(datagram)
-                self._backlog.extend(pending)
-                self._loop.add_writer(self._sock.fileno(), self._resume)
-
-    def say(self, data: bytes, address: Address) -> None:
-        """Send one datagram, now or never, from whatever thread; `OSError` when it does not go."""
-        self._sock.sendto(data, address)
+        pending = list(datagrams)
+        sent = self._sending.send(pending)
+        if sent < len(pending):
+            self._backlog.extend(pending[sent:])
+            self._loop.add_writer(self._sock.fileno(), self._resume)
 
     def has_unread(self) -> bool:
         """Whether something has come that was not handed over yet."""
@@ -124,33 +129,28 @@ class Endpoint:
         self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
 
-    def _sent(self, datagram: Datagram) -> bool:
-        try:
-            self._sock.sendto(*datagram)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError as error:
-            if error.errno == errno.ENOBUFS:
-                return False
-            # no route, no interface, too large for it: to QUIC a lost packet, to the link's liveness silence
-        return True
-
     def _resume(self) -> None:
-        while self._backlog:
-            if not self._sent(self._backlog[0]):
-                return
+        pending = list(self._backlog)
+        for _ in range(self._sending.send(pending)):
             self._backlog.popleft()
-        self._loop.remove_writer(self._sock.fileno())
+        if not self._backlog:
+            self._loop.remove_writer(self._sock.fileno())
 
     def _drain(self) -> None:
-        for _ in range(_DRAIN_LIMIT):
+        datagrams = size = 0
+        while datagrams < _DRAIN_DATAGRAMS and size < _DRAIN_BYTES:
             try:
-                data, address = self._sock.recvfrom(_DATAGRAM_LIMIT)
+                train = self._receiving.take()
             except (BlockingIOError, InterruptedError):
                 break
             except ConnectionError:  # an ICMP error that an earlier datagram of ours brought back
+                datagrams += 1
                 continue
-            self._receiver.receive(data, address)
+            self._receiver.receive(train)
             if self.closed:
                 return
+            datagrams += -(-len(train.data) // train.segment_bytes)
+            size += len(train.data)
+            if self._receiving.is_dry:
+                break
         self._receiver.drained()

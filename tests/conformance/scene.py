@@ -32,7 +32,7 @@ from nano.fabric.link import Link
 from nano.fabric.liveness import Pace, Patience
 from nano.fabric.quic import Connection, Windows
 from nano.fabric.stream import Headers, Stream
-from nano.fabric.udp import Address, Datagram
+from nano.fabric.udp import Address, Datagram, Train
 from nano.model.errors import Internal, NanoError
 from nano.model.peers import Role
 from tests.support.certificates import issue, make_zone, utc_now
@@ -211,7 +211,7 @@ class _Clock:
 
 def hand_over(end: Link | Listener, datagram: bytes, address: Address) -> None:
     """Give an end a datagram as its socket would."""
-    end.receive(datagram, address)
+    end.receive(Train(datagram, max(len(datagram), 1), address))
 
 
 @functools.cache

@@ -30,6 +30,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("target", nargs="?", choices=sorted(TARGETS))
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the same seed, the same search; 0: another each time"
+    )
+    parser.add_argument("--runs", type=int, default=-1, help="inputs to try at most")
     given = parser.parse_args()
     if given.target is None:
         sys.stdout.write("".join(f"{name}\n" for name in sorted(TARGETS)))
@@ -44,6 +48,8 @@ def main() -> None:
             (corpus / str(number)).write_bytes(seed)
         options = {
             "max_total_time": given.seconds,
+            "seed": given.seed,
+            "runs": given.runs,
             "max_len": target.longest_bytes,
             "rss_limit_mb": MEMORY_MIB,
             "timeout": SLOWEST_S,

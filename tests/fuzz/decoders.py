@@ -22,7 +22,7 @@ from grpclib.exceptions import GRPCError
 from nano import signature, wire
 from nano.bindings.messages import Bind, Entry, decode_answer, decode_ask, encode_ask, encode_entries
 from nano.contracts.nano import v1
-from nano.fabric import announcement, bulk, busy, datagrams, enrolment, join_token, status
+from nano.fabric import announcement, bulk, datagrams, enrolment, join_token, status
 from nano.fabric.authority import Authority
 from nano.fabric.codec import MessageCodec
 from nano.fabric.framing import MESSAGE_LIMIT_BYTES, message_size
@@ -309,21 +309,12 @@ def _details() -> list[bytes]:
 def _told(data: bytes) -> None:
     """What a peer tells about itself in a datagram."""
     with contextlib.suppress(Corrupt):
-        assert len(datagrams.busy_secret(data)) == busy.ID_BYTES + busy.KEY_BYTES
-    with contextlib.suppress(Corrupt):
         stretched = Patience().stretched(datagrams.interval_s(data))
         assert Patience().lost_s <= stretched.lost_s <= LONGEST_INTERVAL_S * Patience().lost_s
-    peer = busy.BusyPeer(_SECRET)
-    assert data == _SIGN or not peer.proves(data), "only who knows the key makes signs"
-    busy.id_of(data)
-
-
-_BUSY = busy.Busy()
-_SECRET, _SIGN = _BUSY.secret, _BUSY.sign()
 
 
 def _tellings() -> list[bytes]:
-    return [datagrams.busy(_SECRET), datagrams.pace(1.5), _SIGN]
+    return [datagrams.pace(1.5)]
 
 
 # REST

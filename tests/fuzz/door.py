@@ -32,13 +32,6 @@ NOW = datetime(2026, 11, 29, tzinfo=UTC)
 NONCE = bytes(range(32))
 
 
-class _Issuer:
-    """All of a fabric that the door looks at."""
-
-    def __init__(self, issuer: x509.Certificate) -> None:
-        self.issuer = issuer
-
-
 @functools.cache
 def _key() -> x509.CertificateSigningRequest:
     return signing_request(ec.generate_private_key(ec.SECP256R1()))
@@ -82,8 +75,7 @@ async def _asked(messages: list[v1.JoinMessage]) -> int:
     with tempfile.TemporaryDirectory(prefix="nano-fuzz-") as folder:
         async with Shelf.open(Path(folder), Inventory) as shelf:
             grants = Grants(shelf, authority, _now_ms, lambda: NOW)
-            issuer = cast("Any", _Issuer(authority.certificate))
-            door = DoorRpc(shelf, grants, issuer, Bell(), _now_ms)
+            door = DoorRpc(shelf, grants, lambda: authority.certificate, Bell(), _now_ms)
             with answering(Caller(Peer(Role.APPLICANT, fingerprint), None, "", fingerprint, "10.6.6.6")):
                 await _talk(door, messages)
             membership = shelf.book.membership

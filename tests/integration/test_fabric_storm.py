@@ -73,12 +73,17 @@ async def test_a_scheduler_that_restarts_dials_two_hundred_peers_at_once_and_has
 
 
 async def test_two_hundred_peers_dial_a_scheduler_that_is_back_and_all_get_their_answers(lab: Lab) -> None:
+    """Not all at once: here they share one processor, and time. That is in tests/simulation."""
     async with asyncio.timeout(120), lab.join(Role.SCHEDULER, "s1") as scheduler:
         scheduler.serve([EchoHandler()], ROLES)
         async with _zone(lab) as cells:
-            stubs = [EchoStub(cell.channel(Role.SCHEDULER, "s1")) for cell in cells]
-            answers = await asyncio.gather(*(stub.repeat(b"x", timeout=10) for stub in stubs))
-            assert answers == [b"x"] * PEERS
+            few = asyncio.Semaphore(DIALS_AT_ONCE)
+
+            async def call(cell: Fabric) -> bytes:
+                async with few:
+                    return await EchoStub(cell.channel(Role.SCHEDULER, "s1")).repeat(b"x", timeout=10)
+
+            assert await asyncio.gather(*(call(cell) for cell in cells)) == [b"x"] * PEERS
             assert len(scheduler.links) == PEERS
             assert len(scheduler._listener.half_open) == 0
             assert scheduler._listener.half_open.refused == 0

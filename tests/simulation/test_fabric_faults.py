@@ -308,3 +308,32 @@ def test_strangers_who_begin_and_never_go_on_are_forgotten(tmp_path: Path) -> No
             assert half_open.begun == 41
 
     _play(story)
+
+
+def test_two_hundred_peers_dial_at_once_over_a_bad_network_and_none_fails(tmp_path: Path) -> None:
+    """Above some handshakes under way they prove their addresses first; nobody is turned away or lost."""
+    count = 200
+
+    async def story(network: Network) -> None:
+        lab = Lab(tmp_path, BytesCodec())
+        async with contextlib.AsyncExitStack() as up:
+            scheduler = await up.enter_async_context(lab.join(Role.SCHEDULER, "s1", host=HOST))
+            scheduler.serve([EchoHandler()], ROLES)
+            network.path(scheduler.address).faults = Faults(loss=0.02, reordering=0.1, delay_s=0.02)
+            cells = [
+                await up.enter_async_context(lab.join(Role.CELL, f"c{number}", host=HOST))
+                for number in range(count)
+            ]
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            stubs = [EchoStub(cell.channel(Role.SCHEDULER, "s1")) for cell in cells]
+            # no deadline of the calls': grpclib counts those in real time
+            assert await asyncio.gather(*(stub.repeat(b"x") for stub in stubs)) == [b"x"] * count
+            assert loop.time() - began < 5
+            assert len(scheduler.links) == count
+            half_open = scheduler._listener.half_open
+            assert half_open.retries > count // 4
+            assert half_open.refused == 0
+            assert len(half_open) == 0
+
+    _play(story)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from nano.fabric import ends
-from nano.fabric.udp import Address, Datagram, Receiver
+from nano.fabric.udp import Address, Datagram, Receiver, Train
 from tests.support.udp_faults import Faults, Path, Way
 
 HOST = "10.0.0.1"
@@ -72,7 +72,7 @@ class Network:
     def _arrive(self, data: bytes, source: Address, to: Address) -> None:
         endpoint = self._endpoints.get(to)
         if endpoint is not None and not endpoint.closed:
-            endpoint.receiver.receive(data, source)
+            endpoint.receiver.receive(Train(data, max(len(data), 1), source))
             if not endpoint.closed:
                 endpoint.receiver.drained()
 
@@ -93,9 +93,6 @@ class _Endpoint:
         for data, to in datagrams:
             if not self.closed:
                 self._network.carry(bytes(data), self.address, to)
-
-    def say(self, data: bytes, address: Address) -> None:
-        """From the heart's thread, which lives in real time and has no place here."""
 
     def has_unread(self) -> bool:
         return False

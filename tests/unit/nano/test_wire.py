@@ -177,3 +177,13 @@ def test_a_field_of_a_kind_that_proto_has_no_more_is_refused(
 def test_garbage_is_an_error_that_says_so_and_nothing_else(garbage: bytes) -> None:
     with contextlib.suppress(Corrupt, Invalid):
         wire.asked_action(wire.decode(v1.BeginRequest, garbage))
+
+
+def test_a_message_with_two_members_of_one_oneof_is_refused() -> None:
+    two = b"".join(
+        bytes(v1.BeginRequest(**{name: getattr(v1, kind)()}))
+        for name, kind in (("start_instance", "StartInstance"), ("lease_address", "LeaseAddress"))
+    )
+    with pytest.raises(Invalid, match="more than once") as caught:
+        wire.asked_action(wire.decode(v1.BeginRequest, two))
+    assert caught.value.field == "action"

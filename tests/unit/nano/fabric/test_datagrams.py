@@ -22,9 +22,3 @@ def test_a_pace_is_kept_to_the_millisecond(interval_s: float) -> None:
 def test_a_pace_of_another_length_is_refused(data: bytes) -> None:
     with pytest.raises(Corrupt, match="it has 5"):
         datagrams.interval_s(data)
-
-
-@given(st.binary(max_size=40).filter(lambda data: len(data) != 25))
-def test_a_busy_of_another_length_is_refused(data: bytes) -> None:
-    with pytest.raises(Corrupt, match="it has 25"):
-        datagrams.busy_secret(data)

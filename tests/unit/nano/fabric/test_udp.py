@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from nano.fabric.udp import Address, Datagram, Endpoint, bind
+from nano.fabric.udp import Datagram, Endpoint, Train, bind
 
 
 class _Heard:
@@ -11,8 +11,9 @@ class _Heard:
         self.batches: list[list[bytes]] = [[]]
         self.changed = asyncio.Event()
 
-    def receive(self, data: bytes, address: Address) -> None:
-        self.batches[-1].append(data)
+    def receive(self, train: Train) -> None:
+        data, size, _ = train
+        self.batches[-1] += [data[at : at + size] for at in range(0, len(data), size)]
 
     def drained(self) -> None:
         self.batches.append([])
