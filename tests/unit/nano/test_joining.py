@@ -9,7 +9,7 @@ from nano.service import Discovery, FabricSettings
 def test_a_service_listens_on_the_port_of_its_role_unless_told_otherwise() -> None:
     assert fabric_config(FabricSettings(), Role.CELL).port == 5604
     assert fabric_config(FabricSettings(port=7), Role.CELL).port == 7
-    assert PORTS.keys() == set(Role) - {Role.ADMIN}
+    assert PORTS.keys() == set(Role) - {Role.ADMIN, Role.APPLICANT}
 
 
 def test_every_setting_reaches_the_fabric() -> None:
