@@ -106,7 +106,9 @@ class Applicant:
         while not stopping.is_set():
             known = schedulers.known or await schedulers.look(_FIRST_PAUSE_S)
             for address in known:
-                found = await self._attempt(address)
+                found = await self._attempt(address, stopping)
+                if stopping.is_set() and not isinstance(found, Identity):
+                    break
                 if isinstance(found, Identity):
                     return found
                 if self.token is not None and _is_final(found):
@@ -123,7 +125,7 @@ class Applicant:
             heard = () if known else (schedulers.look(pause_s),)  # who did not let us in is not asked at once
             await first_of(stopping.wait(), *heard, within_s=pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S) if pause_s < _REFUSED_PAUSE_S else _FIRST_PAUSE_S
-        raise Cancelled(f"stopped before {self.peer} was let into a zone", subject=str(self.peer))
+        raise self._stopped()
 
     def _check_token(self) -> None:
         token = self.token
@@ -132,11 +134,18 @@ class Applicant:
         if token.role is not self.peer.role or token.id not in {"", self.peer.id}:
             raise Forbidden(f"{token} does not let in {self.peer}: create one for it", field="fabric.token")
 
-    async def _attempt(self, address: Address) -> Identity | NanoError:
+    async def _attempt(self, address: Address, stopping: asyncio.Event) -> Identity | NanoError:
         """A job of its own: grpclib cancels whoever waits on a link that ends, and leaves him marked."""
         async with asyncio.TaskGroup() as jobs:
             asking = jobs.create_task(self._answered(address))
-        return asking.result()
+            told = jobs.create_task(stopping.wait())
+            await asyncio.wait({asking, told}, return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
+            asking.cancel()
+        return self._stopped() if asking.cancelled() else asking.result()
+
+    def _stopped(self) -> Cancelled:
+        return Cancelled(f"stopped before {self.peer} was let into a zone", subject=str(self.peer))
 
     async def _answered(self, address: Address) -> Identity | NanoError:
         try:

@@ -25,7 +25,7 @@ from nano.fabric.fabric import Fabric, FabricConfig
 from nano.fabric.identity import fingerprint_of
 from nano.fabric.identity_folder import RENEWED_BEFORE
 from nano.member import MEMBER_ROLES
-from nano.model.errors import Conflict, Forbidden, Invalid, NanoError, Unreachable, Unsupported
+from nano.model.errors import Cancelled, Conflict, Forbidden, Invalid, NanoError, Unreachable, Unsupported
 from nano.model.membership import How
 from nano.model.peers import Peer, Role
 from nano.service import Discovery
@@ -282,6 +282,16 @@ async def test_who_is_refused_is_told_and_not_let_in(zone: Zone) -> None:
         await door.until(lambda: not door.book.applicants[found.fingerprint].present)
         assert not joining.done()
         assert CELL not in door.book.members
+
+
+async def test_who_waits_to_be_admitted_stops_when_it_is_told_to(zone: Zone) -> None:
+    async with zone.scheduler() as door:
+        joining = asyncio.ensure_future(zone.join(CELL))
+        await door.waiting()
+        zone.stopping.set()
+        async with asyncio.timeout(5):
+            with pytest.raises(Cancelled, match="before cell/c1 was let into a zone"):
+                await joining
 
 
 async def test_only_cells_may_wait(zone: Zone) -> None:
