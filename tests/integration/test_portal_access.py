@@ -270,6 +270,17 @@ async def test_the_server_writes_who_did_what_to_whom(town: Town) -> None:
     )
 
 
+async def test_whom_an_operator_lets_in_is_told_and_not_by_which_secret(town: Town) -> None:
+    made = await town.ann.data("POST", "/join_tokens/", {"Role": "gateway", "id": "g2"})
+    await town.ann.data("POST", "/join_tokens/", {})
+    await town.ann.refused("POST", "/authority/", {"leave_behind": True})
+    told = "\n".join(await lines(town))
+    assert "make a join token for gateway/g2" in told
+    assert "make a join token for cell/*" in told
+    assert "rotate the authority of the zone, leaving behind who is away" in told
+    assert made["token"] not in told
+
+
 async def test_logins_and_failed_logins_are_told(town: Town) -> None:
     stranger = await town.desk.browser()
     await stranger.refused("POST", "/sessions/", {"user": "bob\nforged", "password": "x"})

@@ -232,11 +232,26 @@ def _power(call: Call[None]) -> str:
 
 
 def _creation(call: Call[None]) -> str:
+    return _asked(call, "name")
+
+
+def _asked(call: Call[None], member: str) -> str:
+    """A member of a body, for the log; empty where there is none to be read."""
     try:
-        name = members(call.raw_body, ("name",)).get("name", "")
+        value = members(call.raw_body, (member,)).get(member, "")
     except Invalid:
-        name = ""
-    return str(name)[:128]
+        value = ""
+    return str(value)[:128]
+
+
+def _invitation(call: Call[None]) -> str:
+    """Whom it lets in: a gateway may do far more than a cell."""
+    return f"make a join token for {_asked(call, 'role') or 'cell'}/{_asked(call, 'id') or '*'}"
+
+
+def _rotation(call: Call[None]) -> str:
+    behind = ", leaving behind who is away" if _asked(call, "leave_behind") == str(True) else ""
+    return f"rotate the authority of the zone{behind}"
 
 
 _SEES_POOLS = menus(Menu.COMPUTE_POOL, Menu.DASHBOARD, Menu.INSTANCE)
@@ -348,7 +363,7 @@ ROUTES: tuple[Route, ...] = (
         zone,
         "Make a join token",
         _RUNS_POOLS,
-        said=lambda _call: "make a join token",
+        said=_invitation,
         may_be_empty=True,
     ),
     Route(
@@ -384,7 +399,7 @@ ROUTES: tuple[Route, ...] = (
         zone,
         "Give the zone another authority",
         _RUNS_POOLS,
-        said=lambda _call: "rotate the authority of the zone",
+        said=_rotation,
         may_be_empty=True,
     ),
     # addresses
