@@ -11,7 +11,6 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
 
-from nano.fabric import link
 from nano.fabric.fabric import Fabric, FabricConfig
 from nano.fabric.identity import Identity
 from nano.fabric.roster_events import News
@@ -114,10 +113,10 @@ async def test_a_certificate_that_has_ended_is_refused(lab: Lab) -> None:
 async def test_a_key_that_is_shut_out_loses_its_links_and_gets_no_new_one(lab: Lab) -> None:
     async with lab.echo() as (handler, stub, cell, scheduler):
         assert await stub.repeat(b"x") == b"x"
-        (up,) = scheduler.links
+        (link,) = scheduler.links
         shut_out(lab.authority, lab.known["cell/c1"], lab.known["scheduler/s1"])
         cell.renewed(lab.known["cell/c1"])
-        await asyncio.wait_for(up.wait_closed(), 5)
+        await asyncio.wait_for(link.wait_closed(), 5)
         with pytest.raises((Forbidden, Unreachable)):
             await stub.who_am_i(timeout=2)
         assert handler.callers == []
@@ -170,7 +169,9 @@ async def test_who_was_shut_out_stays_so_over_a_restart_of_the_peer(lab: Lab) ->
 
 async def test_who_is_turned_away_is_not_dialled_in_a_loop(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The side that dials sees its link come up before the other side has judged its certificate."""
-    monkeypatch.setattr(link, "_sparing", Sparing())  # the tests before may have used up all lines
+    monkeypatch.setattr(
+        "nano.fabric.link._sparing", Sparing()
+    )  # each refusal shows, whatever was here before
     loop = asyncio.get_running_loop()
     async with lab.join(Role.CELL, "c1") as cell:
         cell.serve([EchoHandler()], ROLES)
