@@ -68,8 +68,9 @@ def token_create(
         return
     print(made["token"])
     typer.echo(
-        f"For one {role}{' ' + name if name else ''}, until {moment(made['expires_ms'])} UTC. On the other "
-        "server run: nanoctl join - (or, from a checkout: ./dev join -) and paste it, then Ctrl-D",
+        f"Token {made['id']}, for one {role}{' ' + name if name else ''}, until "
+        f"{moment(made['expires_ms'])} UTC. On the other server run: nanoctl join - (or, from a checkout: "
+        "./dev join -) and paste it, then Ctrl-D",
         err=True,
     )
 
@@ -201,6 +202,8 @@ def cell_admit(
 ) -> None:
     """Let a server in, after comparing the code here with the one that it shows."""
     with connect() as client:
+        if pool:
+            client.call("GET", f"/compute_pools/{pool}")  # a pool that is none must not be found out too late
         found = waiting(client, fingerprint)
         if not code:
             if State.json:

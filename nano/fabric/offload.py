@@ -8,6 +8,7 @@ difference.
 import errno
 import socket
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -37,6 +38,20 @@ _REFUSES_THIS = frozenset({errno.EINVAL, errno.EMSGSIZE})
 """How it says that these datagrams are too large for the interface."""
 
 
+_of_thread = threading.local()
+
+
+def _buffer() -> memoryview:
+    """Where all sockets of this thread receive.
+
+    What came is copied out before the next does; a buffer of its own would be most of an idle link's weight.
+    """
+    found: memoryview | None = getattr(_of_thread, "buffer", None)
+    if found is None:
+        found = _of_thread.buffer = memoryview(bytearray(_GATHER_BYTES + _RECEIVE_BYTES))
+    return found
+
+
 class Train(NamedTuple):
     """Datagrams that came together from one sender, each `segment_bytes` long but for the last."""
 
@@ -51,7 +66,7 @@ class Receiving:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._buffer = memoryview(bytearray(_GATHER_BYTES + _RECEIVE_BYTES))
+        self._buffer = _buffer()
         self._held: Train | None = None
         self.is_dry = False
         """Whether the socket was found empty behind what was taken last."""

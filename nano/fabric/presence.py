@@ -31,7 +31,7 @@ async def while_present(fabric: Fabric, roles: frozenset[Role], listen: Listen) 
     is a pause that grows, and which news of the peer cut short. Who is not known any more, be it that anybody
     said its name once, is tried no more until it is heard again.
     """
-    heard: dict[Peer, asyncio.Event] = {}
+    heard: dict[Peer, _Followed] = {}
     ended = asyncio.Event()
     fabric.look_for(*roles)
     async with asyncio.TaskGroup() as jobs:
@@ -41,15 +41,27 @@ async def while_present(fabric: Fabric, roles: frozenset[Role], listen: Listen) 
                 if peer.role not in roles or news in {News.LOST, News.LEFT, News.SUSPECT}:
                     continue
                 if peer not in heard:
-                    heard[peer] = asyncio.Event()
+                    heard[peer] = _Followed()
                     jobs.create_task(_follow(fabric, peer, listen, heard, ended), name=f"with {peer}")
-                heard[peer].set()
+                if news is not News.JOINED or not heard[peer].trying:
+                    heard[peer].event.set()
         finally:
             ended.set()  # before the jobs are cancelled
 
 
+class _Followed:
+    """One peer that is listened to."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        """It was heard: try now."""
+        self.trying = False
+        """That it joins is then what the try itself did, and no reason for the next one: a peer that turns us
+        away joins each time, as who dials sees a link come up before the other side has judged it."""
+
+
 async def _follow(
-    fabric: Fabric, peer: Peer, listen: Listen, heard: dict[Peer, asyncio.Event], ended: asyncio.Event
+    fabric: Fabric, peer: Peer, listen: Listen, heard: "dict[Peer, _Followed]", ended: asyncio.Event
 ) -> None:
     try:
         await _keep(fabric, peer, listen, heard[peer], ended)
@@ -57,14 +69,13 @@ async def _follow(
         del heard[peer]
 
 
-async def _keep(
-    fabric: Fabric, peer: Peer, listen: Listen, heard: asyncio.Event, ended: asyncio.Event
-) -> None:
+async def _keep(fabric: Fabric, peer: Peer, listen: Listen, heard: "_Followed", ended: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     pause_s = FIRST_PAUSE_S
     while True:
         began = loop.time()
-        heard.clear()
+        heard.event.clear()
+        heard.trying = True
         try:
             await listen(peer)
         except NanoError as error:
@@ -73,11 +84,13 @@ async def _keep(
             if ended.is_set():
                 # `listen` failed while it was tidying up after its own end: that it ends stays so
                 raise asyncio.CancelledError from error
+        finally:
+            heard.trying = False
         if loop.time() - began > CALM_S:
             pause_s = FIRST_PAUSE_S
         try:
             async with asyncio.timeout(pause_s):
-                await heard.wait()
+                await heard.event.wait()
         except TimeoutError:
             if fabric.peers.state_of(peer) is None:
                 return

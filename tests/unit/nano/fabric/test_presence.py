@@ -128,3 +128,28 @@ async def test_a_defect_comes_out_and_other_roles_are_left_alone() -> None:
     with pytest.raises(ExceptionGroup) as failures:
         await job
     assert [str(each) for each in failures.value.exceptions] == ["c1"]
+
+
+@pytest.mark.looptime
+async def test_one_that_joins_and_turns_us_away_each_time_is_tried_ever_more_slowly() -> None:
+    hearing = Hearing()
+    loop = asyncio.get_running_loop()
+    tried_at: list[float] = []
+
+    async def listen(peer: Peer) -> None:
+        tried_at.append(loop.time())
+        hearing.tell(peer, News.JOINED)
+        await asyncio.sleep(0.01)
+        raise Unreachable("turned away")
+
+    job = following(hearing, listen)
+    hearing.tell(CELL, News.FOUND)
+    await asyncio.sleep(60)
+    assert len(tried_at) < 20
+    hearing.tell(CELL, News.FOUND)
+    before = len(tried_at)
+    await asyncio.sleep(0.005)
+    assert len(tried_at) == before + 1, "news of it are worth a try at once"
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
