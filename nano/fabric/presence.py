@@ -61,7 +61,7 @@ class _Followed:
 
 
 async def _follow(
-    fabric: Fabric, peer: Peer, listen: Listen, heard: "dict[Peer, _Followed]", ended: asyncio.Event
+    fabric: Fabric, peer: Peer, listen: Listen, heard: dict[Peer, _Followed], ended: asyncio.Event
 ) -> None:
     try:
         await _keep(fabric, peer, listen, heard[peer], ended)
@@ -69,7 +69,7 @@ async def _follow(
         del heard[peer]
 
 
-async def _keep(fabric: Fabric, peer: Peer, listen: Listen, heard: "_Followed", ended: asyncio.Event) -> None:
+async def _keep(fabric: Fabric, peer: Peer, listen: Listen, heard: _Followed, ended: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     pause_s = FIRST_PAUSE_S
     while True:

@@ -33,7 +33,6 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="the same seed, the same search; 0: another each time"
     )
-    parser.add_argument("--runs", type=int, default=-1, help="inputs to try at most")
     given = parser.parse_args()
     if given.target is None:
         sys.stdout.write("".join(f"{name}\n" for name in sorted(TARGETS)))
@@ -49,7 +48,6 @@ def main() -> None:
         options = {
             "max_total_time": given.seconds,
             "seed": given.seed,
-            "runs": given.runs,
             "max_len": target.longest_bytes,
             "rss_limit_mb": MEMORY_MIB,
             "timeout": SLOWEST_S,

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
 from nano.fabric.codec import MessageCodec
 from nano.fabric.fabric import Fabric
-from nano.model.errors import NanoError, Unreachable
+from nano.model.errors import NanoError
 from nano.model.peers import Role
 from tests.support.address_calls import Follower, Pool, Tenant, check
+from tests.support.bodies import Bodies
 from tests.support.fabrics import Lab
 from tests.support.udp_faults import Faults, Proxy
 from tests.support.udp_faults import Path as NetworkPath
@@ -67,33 +67,10 @@ async def test_calls_act_once_and_a_watch_has_no_gap(tmp_path: Path, network_is:
         assert path.passed > LEASES
 
 
-class Bodies:
-    """One body; each answer ends early, as a store that is restarted ends them."""
-
-    def __init__(self) -> None:
-        self.offsets: list[int] = []
-
-    async def head(self, request: BulkRequest) -> BulkInfo:
-        return BulkInfo(len(BODY))
-
-    async def get(self, request: BulkRequest) -> BulkBody:
-        self.offsets.append(request.offset)
-        return BulkBody(BulkInfo(len(BODY)), self._chunks(request.offset))
-
-    async def _chunks(self, offset: int) -> AsyncIterator[bytes]:
-        for start in range(offset, len(BODY), 65_536):
-            if start - offset >= 6 * 65_536:
-                raise Unreachable("the store restarts")
-            yield BODY[start : start + 65_536]
-
-    async def put(self, request: BulkRequest, chunks: AsyncIterator[bytes]) -> dict[str, str]:
-        raise Unreachable("nothing is taken here")
-
-
 @pytest.mark.parametrize("network_is", NETWORKS)
 async def test_a_body_goes_on_where_it_broke_off(tmp_path: Path, network_is: str) -> None:
     lab = Lab(tmp_path)
-    bodies = Bodies()
+    bodies = Bodies(BODY, answer_pieces=6)
     async with (
         asyncio.timeout(60),
         lab.join(Role.IMAGESTORE, "main") as store,

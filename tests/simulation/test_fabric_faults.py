@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
 from nano.fabric.codec import MessageCodec
 from nano.fabric.fabric import Fabric
 from nano.fabric.liveness import PING_COST_S, PING_SHARE
 from nano.fabric.roster_events import News
-from nano.model.errors import NanoError, Unreachable
+from nano.model.errors import NanoError
 from nano.model.peers import Peer, Role
 from tests.support.address_calls import Follower, Pool, Tenant, check
+from tests.support.bodies import Bodies
 from tests.support.echo import ROLES, BytesCodec, EchoHandler, EchoStub
 from tests.support.fabrics import Lab
 from tests.support.strangers import first_packets
@@ -108,33 +108,12 @@ async def _later(delay_s: float, job: Coroutine[Any, Any, None]) -> None:
     await job
 
 
-class Bodies:
-    """One body, and from where it was asked for."""
-
-    def __init__(self) -> None:
-        self.offsets: list[int] = []
-
-    async def head(self, request: BulkRequest) -> BulkInfo:
-        return BulkInfo(len(BODY))
-
-    async def get(self, request: BulkRequest) -> BulkBody:
-        self.offsets.append(request.offset)
-        return BulkBody(BulkInfo(len(BODY)), self._chunks(request.offset))
-
-    async def _chunks(self, offset: int) -> AsyncIterator[bytes]:
-        for start in range(offset, len(BODY), 65_536):
-            yield BODY[start : start + 65_536]
-
-    async def put(self, request: BulkRequest, chunks: AsyncIterator[bytes]) -> dict[str, str]:
-        raise Unreachable("nothing is taken here")
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("network_is", ["lossy", "all"])
 def test_a_body_goes_on_where_it_broke_off(tmp_path: Path, network_is: str, seed: int) -> None:
     async def story(network: Network) -> None:
         lab = Lab(tmp_path)
-        bodies = Bodies()
+        bodies = Bodies(BODY)
         async with (
             lab.join(Role.IMAGESTORE, "main", host=HOST) as store,
             lab.join(Role.CELL, "c1", host=HOST) as cell,
