@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
+import pytest
 
 from nano import wire
 from nano.contracts.nano import v1
@@ -170,8 +171,10 @@ class Zone:
 
     @contextmanager
     def trial(self, blow: Blow | None) -> Iterator[None]:
-        """A trial that fails spoils the zone for all that would follow: they say so, instead of hanging."""
-        assert not self._spoilt, f"the trial of {self._spoilt} failed: look at that one first"
+        """A trial that fails spoils the zone for all that would follow: they are skipped, instead of hanging,
+        and what is printed of the one that failed is not buried under theirs."""
+        if self._spoilt:
+            pytest.skip(f"the trial of {self._spoilt} failed: look at that one first")
         self.trace.clear()
         try:
             yield
@@ -207,6 +210,8 @@ class Zone:
             assert blow is not None, f"{self._home.dead()} died, and nobody had asked for it"
             struck = True
             await self._bring_back(blow)
+            if not task:  # what was asked may have died unheard: a zone without its cell has no room for it
+                await self.acquainted()
 
     def _arm(self, blow: Blow, *, holds: bool = False) -> str:
         """The id under which the doom is told when it strikes."""
