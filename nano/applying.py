@@ -18,17 +18,17 @@ from grpclib.const import Cardinality
 from msgspec.structs import replace
 
 from nano.contracts.nano import v1
-from nano.fabric import application
-from nano.fabric.addresses import Address
-from nano.fabric.applicant import ApplicantCredentials, linked
-from nano.fabric.application import Application
-from nano.fabric.authority import zone_of
-from nano.fabric.channel import Call, Channel
-from nano.fabric.identity import Identity, authority_fingerprint, spki_of
-from nano.fabric.identity_folder import IdentityFolder, read_certificate
-from nano.fabric.join_token import TokenText
-from nano.fabric.schedulers import Schedulers
-from nano.fabric.short_code import NONCE_BYTES, short_code
+from nano.fabric.calls.channel import Call, Channel
+from nano.fabric.identity.authority import zone_of
+from nano.fabric.identity.folder import IdentityFolder, read_certificate
+from nano.fabric.identity.identity import Identity, authority_fingerprint, spki_of
+from nano.fabric.joining import application
+from nano.fabric.joining.applicant import ApplicantCredentials, linked
+from nano.fabric.joining.application import Application
+from nano.fabric.joining.join_token import TokenText
+from nano.fabric.joining.schedulers import Schedulers
+from nano.fabric.joining.short_code import NONCE_BYTES, short_code
+from nano.fabric.packets.address import Address
 from nano.member import zone_trust
 from nano.model.errors import (
     Cancelled,

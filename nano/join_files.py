@@ -18,8 +18,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from nano.fabric import application, join_token
-from nano.fabric.authority import replace_file
+from nano.fabric.identity.authority import replace_file
+from nano.fabric.joining import application, join_token
 from nano.model.errors import Invalid, NotFound
 
 SHORT = 16

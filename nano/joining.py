@@ -21,16 +21,17 @@ import structlog
 
 from nano.applying import Applicant
 from nano.contracts.nano import v1
-from nano.fabric import application
-from nano.fabric.addresses import Address, static_addresses
-from nano.fabric.enrolment import enrol, renewals, utc_now
 from nano.fabric.fabric import Fabric, FabricConfig
-from nano.fabric.identity import Identity
-from nano.fabric.identity_folder import IdentityFolder
-from nano.fabric.join_token import TokenText, decode
-from nano.fabric.multicast import Group
-from nano.fabric.renewal import SPREAD_S, Renewal
-from nano.fabric.schedulers import Schedulers
+from nano.fabric.identity.folder import IdentityFolder
+from nano.fabric.identity.identity import Identity
+from nano.fabric.identity.renewal import SPREAD_S, Renewal
+from nano.fabric.joining import application
+from nano.fabric.joining.enrolment import enrol, renewals, utc_now
+from nano.fabric.joining.join_token import TokenText, decode
+from nano.fabric.joining.schedulers import Schedulers
+from nano.fabric.packets.address import Address
+from nano.fabric.peers.addresses import static_addresses
+from nano.fabric.peers.multicast import Group
 from nano.member import MEMBER_ROLES, Member, MemberRpc, zone_trust
 from nano.model import names
 from nano.model.errors import Invalid, NanoError

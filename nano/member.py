@@ -7,10 +7,10 @@ import msgspec
 
 from nano.contracts.nano import v1
 from nano.fabric.fabric import Fabric
-from nano.fabric.identity import Identity
-from nano.fabric.identity_folder import IdentityFolder
-from nano.fabric.renewal import Renewal
-from nano.fabric.trust import ZoneTrust
+from nano.fabric.identity.folder import IdentityFolder
+from nano.fabric.identity.identity import Identity
+from nano.fabric.identity.renewal import Renewal
+from nano.fabric.identity.trust import ZoneTrust
 from nano.model.errors import Invalid
 from nano.model.peers import Role
 

@@ -203,5 +203,5 @@ def configure_logging(name: str) -> None:
     )
     structlog.contextvars.bind_contextvars(service=name)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=f"{name} %(name)s: %(message)s")
-    # aioquic warns of whatever any stranger sends; `nano.fabric.link` says it sparingly.
+    # aioquic warns of whatever any stranger sends; `nano.fabric.links.link` says it sparingly.
     logging.getLogger("quic").setLevel(logging.ERROR)

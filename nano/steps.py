@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from nano import wire
 from nano.contracts.nano import v1
-from nano.fabric.caller import for_task
+from nano.fabric.calls.caller import for_task
 from nano.fabric.fabric import Fabric
 from nano.fabric.presence import while_present
 from nano.model.action import Action, Outcome

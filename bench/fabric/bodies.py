@@ -28,10 +28,10 @@ from grpclib.server import Stream
 
 from bench.fabric.networks import Network, enter, within
 from bench.fabric.sides import Pipe, tls
-from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
-from nano.fabric.bulk_client import BulkClient
+from nano.fabric.bulk.bodies import BulkBody, BulkInfo, BulkRequest
+from nano.fabric.bulk.client import BulkClient
 from nano.fabric.fabric import Fabric, FabricConfig
-from nano.fabric.identity import Identity
+from nano.fabric.identity.identity import Identity
 from nano.model.peers import Role
 from tests.support.echo import ROLES, BytesCodec, EchoHandler, EchoStub
 

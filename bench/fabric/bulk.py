@@ -22,7 +22,7 @@ from bench.fabric import bodies
 from bench.fabric.networks import LOOPBACK, Network, cable
 from bench.fabric.sides import FULL, QUICK, Plan, Side, side
 from bench.fabric.targets import Part, Target
-from nano.fabric.identity import Identity
+from nano.fabric.identity.identity import Identity
 from nano.model.peers import Role
 from tests.support.certificates import issue, make_zone
 

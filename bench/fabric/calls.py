@@ -19,7 +19,7 @@ import grpclib.server
 from bench.fabric.sides import Pipe, Plan, Side, side, tls
 from bench.fabric.targets import Part, Target
 from nano.fabric.fabric import Fabric, FabricConfig
-from nano.fabric.identity import Identity, dns_name
+from nano.fabric.identity.identity import Identity, dns_name
 from nano.model.peers import Peer, Role
 from tests.support.certificates import issue, make_zone
 from tests.support.echo import ECHO, ROLES, BytesCodec, EchoHandler, EchoStub

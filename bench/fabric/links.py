@@ -10,11 +10,11 @@ from bench.fabric.calls import repeat_calls, serve_fabric
 from bench.fabric.samples import PEERS, scheduler, usages
 from bench.fabric.sides import Pipe, Plan, Side, side
 from bench.fabric.targets import Part, Target
-from nano.fabric.credentials import Credentials
-from nano.fabric.ends import CALL_WINDOWS, Dialled, Handlers, Listener, Route
 from nano.fabric.fabric import Fabric, FabricConfig, utc_now
-from nano.fabric.identity import Identity
-from nano.fabric.liveness import Patience
+from nano.fabric.identity.credentials import Credentials
+from nano.fabric.identity.identity import Identity
+from nano.fabric.links.ends import CALL_WINDOWS, Dialled, Handlers, Listener, Route
+from nano.fabric.links.liveness import Patience
 from nano.model.peers import Peer, Role
 from services.cell.sampler import INTERVAL_S, datagrams
 from tests.support.certificates import issue, make_zone

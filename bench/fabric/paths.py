@@ -20,7 +20,7 @@ from bench.fabric import bodies
 from bench.fabric.networks import Network, far_path
 from bench.fabric.sides import FULL, QUICK, Plan, Side, side
 from bench.fabric.targets import Part, Target
-from nano.fabric.identity import Identity
+from nano.fabric.identity.identity import Identity
 from nano.model.peers import Role
 from tests.support.certificates import issue, make_zone
 

@@ -15,7 +15,7 @@ from bench.fabric.sides import Pipe, Plan, Side, side
 from bench.fabric.targets import Part, Target
 from nano import wire
 from nano.fabric.fabric import Fabric, FabricConfig
-from nano.fabric.identity import Identity
+from nano.fabric.identity.identity import Identity
 from nano.model.peers import Peer, Role
 from nano.model.pool import Usage
 from services.cell.sampler import ROWS, datagrams

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from nano.fabric.identity import Identity
+from nano.fabric.identity.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)

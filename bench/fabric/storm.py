@@ -18,8 +18,8 @@ from statistics import median
 from bench.fabric.sides import Pipe, Plan, Side, side
 from bench.fabric.targets import Part, Target
 from nano.fabric.fabric import Fabric, FabricConfig
-from nano.fabric.identity import Identity
-from nano.fabric.roster_events import News
+from nano.fabric.identity.identity import Identity
+from nano.fabric.peers.roster_events import News
 from nano.model.errors import NanoError
 from nano.model.peers import Peer, Role
 from tests.support.certificates import issue, make_zone

@@ -31,7 +31,7 @@ def join(  # noqa: PLR0917 - typer makes options of arguments
     """Have this server join a zone elsewhere: by a token, or by waiting until an administrator admits it."""
     # Certificates and tokens are dear to load, and no other command reads any.
     from nano import join_files  # noqa: PLC0415
-    from nano.fabric import application  # noqa: PLC0415
+    from nano.fabric.joining import application  # noqa: PLC0415
 
     path = file or Path(f"/etc/nano/{role}.toml")
     if status:

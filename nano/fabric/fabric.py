@@ -22,28 +22,28 @@ import structlog
 from cryptography import x509
 from grpclib.encoding.base import CodecBase
 
-from nano.fabric import roster_events
-from nano.fabric.addresses import static_addresses
-from nano.fabric.announcement import Announcement, Kind
-from nano.fabric.applicants import Applicants
-from nano.fabric.bulk import BulkHandler, BulkRoles
-from nano.fabric.bulk_client import BulkClient
-from nano.fabric.bulk_server import BulkServer
-from nano.fabric.channel import Channel
-from nano.fabric.codec import MessageCodec
-from nano.fabric.credentials import Credentials, WallClock
-from nano.fabric.directory import Directory
-from nano.fabric.ends import Handlers, Listener, Route
-from nano.fabric.identity import Identity
-from nano.fabric.link import Link
-from nano.fabric.links import Links, Purpose
-from nano.fabric.liveness import Pace, Patience
-from nano.fabric.multicast import Group
-from nano.fabric.roster import Roster
-from nano.fabric.roster_events import News
-from nano.fabric.server import CallServer, Roles
-from nano.fabric.stream import Headers, Stream
-from nano.fabric.udp import Address
+from nano.fabric.bulk.bodies import BulkHandler, BulkRoles
+from nano.fabric.bulk.client import BulkClient
+from nano.fabric.bulk.server import BulkServer
+from nano.fabric.calls.channel import Channel
+from nano.fabric.calls.codec import MessageCodec
+from nano.fabric.calls.server import CallServer, Roles
+from nano.fabric.http3.stream import Headers, Stream
+from nano.fabric.identity.credentials import Credentials, WallClock
+from nano.fabric.identity.identity import Identity
+from nano.fabric.joining.applicants import Applicants
+from nano.fabric.links.dialled import Links, Purpose
+from nano.fabric.links.ends import Handlers, Listener, Route
+from nano.fabric.links.link import Link
+from nano.fabric.links.liveness import Pace, Patience
+from nano.fabric.packets.address import Address
+from nano.fabric.peers import roster_events
+from nano.fabric.peers.addresses import static_addresses
+from nano.fabric.peers.announcement import Announcement, Kind
+from nano.fabric.peers.directory import Directory
+from nano.fabric.peers.multicast import Group
+from nano.fabric.peers.roster import Roster
+from nano.fabric.peers.roster_events import News
 from nano.model.errors import Forbidden, NanoError, Stale
 from nano.model.peers import Peer, Role
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from nano.fabric.fabric import Fabric
-from nano.fabric.roster_events import News
+from nano.fabric.peers.roster_events import News
 from nano.model.errors import NanoError
 from nano.model.peers import Peer, Role
 

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from nano.fabric import application
+from nano.fabric.joining import application
 from nano.fleet.configuration import JOINING, joining_settings, write_configuration
 from nano.fleet.guest_image import cache_folder
 from nano.fleet.host import Place, prepare

@@ -14,7 +14,7 @@ from grpclib.server import Stream
 from h2.exceptions import StreamClosedError
 
 from nano.contracts.nano import v1
-from nano.fabric.stream import keep_short
+from nano.fabric.http3.stream import keep_short
 from nano.model.errors import Exhausted, Invalid
 from nano.model.ids import InstanceId
 from nano.relay import relay

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from nano.fabric.bulk_client import BulkClient
+from nano.fabric.bulk.client import BulkClient
 from nano.model.errors import Unreachable
 from nano.model.ids import ImageId
 

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from grpclib.const import Cardinality
 
 from nano.contracts.nano import v1
-from nano.fabric.channel import BROKEN, Call
+from nano.fabric.calls.channel import BROKEN, Call
 from nano.fabric.fabric import Fabric
-from nano.fabric.stream import keep_short
+from nano.fabric.http3.stream import keep_short
 from nano.model.errors import Corrupt
 from nano.model.ids import CellId, InstanceId
 from nano.model.peers import Role

@@ -9,10 +9,10 @@ import betterproto2
 from nano import wire
 from nano.bell import Bell
 from nano.contracts.nano import v1
-from nano.fabric.channel import Channel
+from nano.fabric.calls.channel import Channel
 from nano.fabric.fabric import Fabric
+from nano.fabric.peers.roster_events import News
 from nano.fabric.presence import while_present
-from nano.fabric.roster_events import News
 from nano.model.address import AddressPool, Lease
 from nano.model.errors import Invalid, Stale
 from nano.model.image import Image

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import cast
 
-from nano.fabric.bulk_client import BulkClient
+from nano.fabric.bulk.client import BulkClient
 from nano.model.errors import Corrupt
 from nano.model.ids import ImageId
 

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import structlog
 
-from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
-from nano.fabric.caller import caller
+from nano.fabric.bulk.bodies import BulkBody, BulkInfo, BulkRequest
+from nano.fabric.calls.caller import caller
 from nano.model.errors import Invalid, NotFound, Stale
 from nano.model.ids import CellId, ImageId
 from nano.model.image import Content

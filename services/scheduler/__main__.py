@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from nano.fabric.authority import Authority
-from nano.fabric.enrolment import Admission, EnrolmentServer, utc_now
+from nano.fabric.identity.authority import Authority
+from nano.fabric.joining.enrolment import Admission, EnrolmentServer, utc_now
 from nano.joining import placed
 from nano.model.ids import PoolName
 from nano.model.peers import Peer, Role

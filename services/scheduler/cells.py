@@ -11,8 +11,8 @@ import structlog
 from nano import wire
 from nano.contracts.nano import v1
 from nano.fabric.fabric import Fabric
+from nano.fabric.links.sparing import Sparing
 from nano.fabric.presence import while_present
-from nano.fabric.sparing import Sparing
 from nano.model.errors import NanoError
 from nano.model.ids import CellId, PoolName
 from nano.model.instance import InstanceStatus

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives import serialization
 
 from nano.bell import Bell
 from nano.contracts.nano import v1
-from nano.fabric.caller import Caller, caller
-from nano.fabric.enrolment import signing_request
-from nano.fabric.identity import fingerprint_of, key_in, spki_of
-from nano.fabric.join_token import JOINABLE, secret_digest
-from nano.fabric.short_code import opens, short_code
+from nano.fabric.calls.caller import Caller, caller
+from nano.fabric.identity.identity import fingerprint_of, key_in, spki_of
+from nano.fabric.joining.enrolment import signing_request
+from nano.fabric.joining.join_token import JOINABLE, secret_digest
+from nano.fabric.joining.short_code import opens, short_code
 from nano.model import names
 from nano.model.errors import Conflict, Forbidden, Invalid, TimedOut
 from nano.model.membership import Applicant

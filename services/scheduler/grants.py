@@ -10,8 +10,8 @@ from datetime import datetime
 from cryptography import x509
 
 from nano.contracts.nano import v1
-from nano.fabric.authority import Authority, pem_of
-from nano.fabric.trust import ShutOut, ZoneTrust
+from nano.fabric.identity.authority import Authority, pem_of
+from nano.fabric.identity.trust import ShutOut, ZoneTrust
 from nano.member import trust_message
 from nano.model.membership import How
 from nano.model.peers import Peer
@@ -20,7 +20,7 @@ from services.scheduler.inventory import Inventory
 
 
 class Grants:
-    """For local enrolment (`nano.fabric.enrolment.Members`) and for `door.py`."""
+    """For local enrolment (`nano.fabric.joining.enrolment.Members`) and for `door.py`."""
 
     def __init__(
         self,

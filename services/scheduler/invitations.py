@@ -3,8 +3,8 @@
 import secrets
 from collections.abc import Callable, Sequence
 
-from nano.fabric import join_token
-from nano.fabric.multicast import own_addresses
+from nano.fabric.joining import join_token
+from nano.fabric.peers.multicast import own_addresses
 from nano.joining import PORTS
 from nano.model.membership import JoinToken
 from nano.model.peers import Role

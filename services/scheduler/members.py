@@ -14,7 +14,7 @@ import structlog
 from nano.bell import Bell
 from nano.contracts.nano import v1
 from nano.fabric.fabric import Fabric
-from nano.fabric.join_token import JOINABLE
+from nano.fabric.joining.join_token import JOINABLE
 from nano.fabric.presence import while_present
 from nano.member import Member, trust_message
 from nano.model.errors import Stale

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from aioquic.h3.connection import FrameType, Setting, StreamType, encode_frame
 
-from nano.fabric.header_blocks import HEADERS_LIMIT_BYTES
+from nano.fabric.http3.header_blocks import HEADERS_LIMIT_BYTES
 from tests.conformance.row import IGNORED, Row, connection, stream
 from tests.conformance.scene import REQUEST, Scene, varint
 

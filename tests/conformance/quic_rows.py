@@ -6,7 +6,7 @@ from collections.abc import Callable
 from aioquic import tls
 from aioquic.quic.packet import QuicFrameType, encode_quic_retry, encode_quic_version_negotiation
 
-from nano.fabric.credentials import DATAGRAM_FRAME_LIMIT
+from nano.fabric.identity.credentials import DATAGRAM_FRAME_LIMIT
 from tests.conformance.row import IGNORED, Row, connection
 from tests.conformance.scene import OURS, WINDOWS, Scene, varint
 

@@ -25,14 +25,15 @@ from aioquic.quic.events import StopSendingReceived, StreamDataReceived, StreamR
 from aioquic.quic.packet import QuicErrorCode
 from aioquic.quic.stream import QuicStream
 
-from nano.fabric.credentials import Credentials
-from nano.fabric.ends import Listener
-from nano.fabric.identity import Identity, Usage
-from nano.fabric.link import Link
-from nano.fabric.liveness import Pace, Patience
-from nano.fabric.quic import Connection, Windows
-from nano.fabric.stream import Headers, Stream
-from nano.fabric.udp import Address, Datagram, Train
+from nano.fabric.http3.stream import Headers, Stream
+from nano.fabric.identity.credentials import Credentials
+from nano.fabric.identity.identity import Identity, Usage
+from nano.fabric.links.ends import Listener
+from nano.fabric.links.link import Link
+from nano.fabric.links.liveness import Pace, Patience
+from nano.fabric.packets.address import Address
+from nano.fabric.packets.quic import Connection, Windows
+from nano.fabric.packets.udp import Datagram, Train
 from nano.model.errors import Internal, NanoError
 from nano.model.peers import Role
 from tests.support.certificates import issue, make_zone, utc_now

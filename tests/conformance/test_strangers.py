@@ -8,8 +8,8 @@ from aioquic import tls
 from aioquic.quic.packet import QuicFrameType
 from structlog.testing import capture_logs
 
-from nano.fabric import link
-from nano.fabric.sparing import LINES, Sparing
+from nano.fabric.links import link
+from nano.fabric.links.sparing import LINES, Sparing
 from nano.service import configure_logging
 from tests.conformance.quic_rows import frame
 from tests.conformance.scene import Scene

@@ -22,11 +22,15 @@ from grpclib.exceptions import GRPCError
 from nano import signature, wire
 from nano.bindings.messages import Bind, Entry, decode_answer, decode_ask, encode_ask, encode_entries
 from nano.contracts.nano import v1
-from nano.fabric import announcement, bulk, datagrams, enrolment, join_token, status
-from nano.fabric.authority import Authority
-from nano.fabric.codec import MessageCodec
-from nano.fabric.framing import MESSAGE_LIMIT_BYTES, message_size
-from nano.fabric.liveness import LONGEST_INTERVAL_S, Patience
+from nano.fabric.bulk import bodies as bulk
+from nano.fabric.calls import status
+from nano.fabric.calls.codec import MessageCodec
+from nano.fabric.http3.framing import MESSAGE_LIMIT_BYTES, message_size
+from nano.fabric.identity.authority import Authority
+from nano.fabric.joining import enrolment, join_token
+from nano.fabric.links.liveness import LONGEST_INTERVAL_S, Patience
+from nano.fabric.packets import datagrams
+from nano.fabric.peers import announcement
 from nano.model.address import Binding, Provider
 from nano.model.errors import BY_CODE, Corrupt, Invalid, NanoError
 from nano.model.peers import Role

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from nano import wire
 from nano.bell import Bell
 from nano.contracts.nano import v1
-from nano.fabric.authority import Authority
-from nano.fabric.caller import Caller, answering
-from nano.fabric.identity import fingerprint_of, key_in
-from nano.fabric.short_code import commitment_to
+from nano.fabric.calls.caller import Caller, answering
+from nano.fabric.identity.authority import Authority
+from nano.fabric.identity.identity import fingerprint_of, key_in
+from nano.fabric.joining.short_code import commitment_to
 from nano.model.errors import NanoError
 from nano.model.peers import Peer, Role
 from nano.shelf import Shelf

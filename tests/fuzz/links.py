@@ -17,15 +17,16 @@ from grpclib.const import Cardinality, Handler
 from grpclib.server import Stream as Call
 
 from nano.contracts.nano import v1
-from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
-from nano.fabric.bulk_server import BulkServer
-from nano.fabric.codec import MessageCodec
-from nano.fabric.ends import Handlers, Listener, Route
-from nano.fabric.link import Link
-from nano.fabric.quic import Connection, Windows
-from nano.fabric.server import CallServer
-from nano.fabric.stream import Headers, Stream
-from nano.fabric.udp import Address, Datagram
+from nano.fabric.bulk.bodies import BulkBody, BulkInfo, BulkRequest
+from nano.fabric.bulk.server import BulkServer
+from nano.fabric.calls.codec import MessageCodec
+from nano.fabric.calls.server import CallServer
+from nano.fabric.http3.stream import Headers, Stream
+from nano.fabric.links.ends import Handlers, Listener, Route
+from nano.fabric.links.link import Link
+from nano.fabric.packets.address import Address
+from nano.fabric.packets.quic import Connection, Windows
+from nano.fabric.packets.udp import Datagram
 from nano.model.errors import Internal, Invalid
 from nano.model.peers import Role
 from tests.conformance.http_rows import DATA, OK, SETTINGS, TRAILERS

@@ -15,9 +15,9 @@ import pytest
 
 from nano import wire
 from nano.contracts.nano import v1
-from nano.fabric.authority import Authority
-from nano.fabric.enrolment import EnrolmentServer
 from nano.fabric.fabric import Fabric, FabricConfig
+from nano.fabric.identity.authority import Authority
+from nano.fabric.joining.enrolment import EnrolmentServer
 from nano.model.action import LeaseAddress, Leased, Outcome, Progress, ReleaseAddress
 from nano.model.address import owner_of
 from nano.model.errors import Conflict, Forbidden, NanoError, Unreachable

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from nano.fabric.announcement import Announcement, Kind, encode
-from nano.fabric.directory import Directory
-from nano.fabric.multicast import Group, MulticastSocket
-from nano.fabric.roster_events import LinkDown, LinkUp, News
+from nano.fabric.peers.announcement import Announcement, Kind, encode
+from nano.fabric.peers.directory import Directory
+from nano.fabric.peers.multicast import Group, MulticastSocket
+from nano.fabric.peers.roster_events import LinkDown, LinkUp, News
 from nano.model.errors import Invalid
 from nano.model.peers import Peer, Role
 from tests.support.discovering import identity

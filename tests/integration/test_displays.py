@@ -11,11 +11,11 @@ import pytest
 from grpclib.const import Cardinality
 
 from nano.contracts.nano import v1
-from nano.fabric import links
-from nano.fabric.codec import MessageCodec
+from nano.fabric.calls.codec import MessageCodec
 from nano.fabric.fabric import Fabric
-from nano.fabric.link import Link
-from nano.fabric.quic import Windows
+from nano.fabric.links import dialled
+from nano.fabric.links.link import Link
+from nano.fabric.packets.quic import Windows
 from nano.model.errors import Conflict, Exhausted, Forbidden, Invalid, NotFound, Unreachable
 from nano.model.ids import CellId, InstanceId
 from nano.model.peers import Role
@@ -219,7 +219,7 @@ async def test_there_are_not_too_many(rig: Rig, monkeypatch: pytest.MonkeyPatch)
 async def test_the_link_for_displays_is_closed_when_it_is_not_used(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links, "IDLE_S", 0.05)
+    monkeypatch.setattr(dialled, "IDLE_S", 0.05)
     async with rig.displays.open(C1, INSTANCE):
         (link,) = rig.gateway.links
     async with asyncio.timeout(PATIENCE_S):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nano.fabric.codec import MessageCodec
+from nano.fabric.calls.codec import MessageCodec
 from nano.model.action import Progress
 from nano.model.ids import CellId
 from nano.model.peers import Role

@@ -17,9 +17,9 @@ import structlog.testing
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from nano.fabric.authority import LIFETIME, Authority
-from nano.fabric.enrolment import Admission, EnrolmentServer, Request, enrol, renewals
-from nano.fabric.identity_folder import RENEWED_BEFORE
+from nano.fabric.identity.authority import LIFETIME, Authority
+from nano.fabric.identity.folder import RENEWED_BEFORE
+from nano.fabric.joining.enrolment import Admission, EnrolmentServer, Request, enrol, renewals
 from nano.model.errors import Cancelled, Invalid, Stale, Untrusted
 from nano.model.peers import Role
 from tests.support.certificates import certificate_of, make_zone, signing_request, utc_now

@@ -13,14 +13,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from nano.fabric import applicants, ends
-from nano.fabric.applicant import ApplicantCredentials, linked
-from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
-from nano.fabric.bulk_client import BulkClient
-from nano.fabric.channel import Channel
+from nano.fabric.bulk.bodies import BulkBody, BulkInfo, BulkRequest
+from nano.fabric.bulk.client import BulkClient
+from nano.fabric.calls.channel import Channel
 from nano.fabric.fabric import Fabric
-from nano.fabric.identity import authority_fingerprint, fingerprint_of
-from nano.fabric.udp import bind
+from nano.fabric.identity.identity import authority_fingerprint, fingerprint_of
+from nano.fabric.joining import applicants
+from nano.fabric.joining.applicant import ApplicantCredentials, linked
+from nano.fabric.links import ends
+from nano.fabric.packets.udp import bind
 from nano.model.errors import Exhausted, Forbidden, NotFound, Unreachable, Untrusted
 from nano.model.peers import Peer, Role
 from tests.support.certificates import shut_out, utc_now

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
-from nano.fabric.bulk_client import BulkClient
-from nano.fabric.caller import caller
+from nano.fabric.bulk.bodies import BulkBody, BulkInfo, BulkRequest
+from nano.fabric.bulk.client import BulkClient
+from nano.fabric.calls.caller import caller
 from nano.model.errors import Corrupt, Forbidden, Internal, Invalid, NotFound, Unreachable
 from nano.model.peers import Role
 from tests.support.fabrics import Lab

@@ -9,7 +9,7 @@ import pytest
 from grpclib.const import Cardinality
 from grpclib.metadata import Deadline
 
-from nano.fabric.caller import for_task
+from nano.fabric.calls.caller import for_task
 from nano.model import errors
 from nano.model.errors import BY_CODE, Forbidden, Internal, NanoError, TimedOut, Unreachable, Unsupported
 from nano.model.peers import Peer, Role

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nano.fabric.codec import MessageCodec
+from nano.fabric.calls.codec import MessageCodec
 from nano.fabric.fabric import Fabric
 from nano.model.errors import NanoError
 from nano.model.peers import Role

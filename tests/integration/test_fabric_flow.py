@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
-from nano.fabric.ends import BULK_WINDOWS
-from nano.fabric.quic import MIB, Windows
-from nano.fabric.stream import SEND_MARK_BYTES
+from nano.fabric.bulk.bodies import BulkBody, BulkInfo, BulkRequest
+from nano.fabric.http3.stream import SEND_MARK_BYTES
+from nano.fabric.links.ends import BULK_WINDOWS
+from nano.fabric.packets.quic import MIB, Windows
 from nano.model.errors import NanoError, Unsupported
 from nano.model.peers import Role
 from tests.support.echo import EchoStub

@@ -11,8 +11,8 @@ from h2.exceptions import StreamClosedError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nano.fabric.exchanges import LinkLost
-from nano.fabric.links import Purpose
+from nano.fabric.http3.exchanges import LinkLost
+from nano.fabric.links.dialled import Purpose
 from nano.model.errors import NanoError
 from nano.model.peers import Peer, Role
 from tests.support.echo import ROLES, EchoHandler, EchoStub

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from nano.fabric.authority import Authority
+from nano.fabric.identity.authority import Authority
 from nano.model.peers import Role
 from tests.support.certificates import issue, make_zone
 from tests.support.wires import Hosts, hosts, ip

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from nano.fabric.credentials import Credentials
-from nano.fabric.ends import CALL_WINDOWS, Dialled, Handlers, Route
 from nano.fabric.fabric import Fabric, PeerEvent
-from nano.fabric.link import Link
-from nano.fabric.roster_events import News
+from nano.fabric.identity.credentials import Credentials
+from nano.fabric.links.ends import CALL_WINDOWS, Dialled, Handlers, Route
+from nano.fabric.links.link import Link
+from nano.fabric.peers.roster_events import News
 from nano.model.errors import Corrupt, Unreachable
 from nano.model.peers import Peer, Role
 from tests.support.certificates import utc_now

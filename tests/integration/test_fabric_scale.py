@@ -11,7 +11,7 @@ import pytest
 from grpclib.const import Cardinality, Handler
 from grpclib.server import Stream
 
-from nano.fabric.caller import caller
+from nano.fabric.calls.caller import caller
 from nano.fabric.fabric import Fabric
 from nano.model.errors import Exhausted, NanoError, TimedOut, Unreachable
 from nano.model.peers import Role
@@ -166,7 +166,7 @@ async def test_a_call_too_many_is_refused_at_once_and_told_when_to_come_again(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = 50
-    monkeypatch.setattr("nano.fabric.server.CALL_LIMIT", limit)
+    monkeypatch.setattr("nano.fabric.calls.server.CALL_LIMIT", limit)
     async with _crowd(lab) as (crowd, stub, _cell, _scheduler):
         crowd.expect(limit)
         async with asyncio.timeout(20), asyncio.TaskGroup() as jobs:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from nano.fabric.channel import Channel
-from nano.fabric.credentials import Credentials
-from nano.fabric.ends import CALL_WINDOWS, Dialled, Handlers, Listener, Route
-from nano.fabric.link import Link
-from nano.fabric.quic import Windows
-from nano.fabric.server import CallServer
+from nano.fabric.calls.channel import Channel
+from nano.fabric.calls.server import CallServer
+from nano.fabric.identity.credentials import Credentials
+from nano.fabric.links.ends import CALL_WINDOWS, Dialled, Handlers, Listener, Route
+from nano.fabric.links.link import Link
+from nano.fabric.packets.quic import Windows
 from nano.model.errors import TimedOut, Unreachable
 from nano.model.peers import Peer, Role
 from tests.support.certificates import issue, make_zone, utc_now

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from nano.fabric.announcement import Announcement, Kind
 from nano.fabric.fabric import Fabric
-from nano.fabric.links import PROOF_S
-from nano.fabric.roster_events import News
+from nano.fabric.links.dialled import PROOF_S
+from nano.fabric.peers.announcement import Announcement, Kind
+from nano.fabric.peers.roster_events import News
 from nano.model.peers import Peer, Role
 from tests.support.echo import ROLES, EchoHandler, EchoStub
 from tests.support.elsewhere import Elsewhere, elsewhere

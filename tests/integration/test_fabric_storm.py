@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from nano.fabric.fabric import Fabric, PeerEvent
-from nano.fabric.half_open import RETRY_ABOVE
-from nano.fabric.links import DIALS_AT_ONCE
-from nano.fabric.roster_events import News
-from nano.fabric.udp import Address
+from nano.fabric.links.dialled import DIALS_AT_ONCE
+from nano.fabric.packets.address import Address
+from nano.fabric.packets.half_open import RETRY_ABOVE
+from nano.fabric.peers.roster_events import News
 from nano.model.peers import Peer, Role
 from tests.support.echo import ROLES, EchoHandler, EchoStub
 from tests.support.fabrics import Lab

@@ -12,9 +12,9 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
 
 from nano.fabric.fabric import Fabric, FabricConfig
-from nano.fabric.identity import Identity
-from nano.fabric.roster_events import News
-from nano.fabric.sparing import Sparing
+from nano.fabric.identity.identity import Identity
+from nano.fabric.links.sparing import Sparing
+from nano.fabric.peers.roster_events import News
 from nano.model.errors import Corrupt, Forbidden, NanoError, Unreachable, Untrusted
 from nano.model.peers import Role
 from tests.support.certificates import shut_out, utc_now
@@ -170,7 +170,7 @@ async def test_who_was_shut_out_stays_so_over_a_restart_of_the_peer(lab: Lab) ->
 async def test_who_is_turned_away_is_not_dialled_in_a_loop(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The side that dials sees its link come up before the other side has judged its certificate."""
     monkeypatch.setattr(
-        "nano.fabric.link._sparing", Sparing()
+        "nano.fabric.links.link._sparing", Sparing()
     )  # each refusal shows, whatever was here before
     loop = asyncio.get_running_loop()
     async with lab.join(Role.CELL, "c1") as cell:

@@ -15,12 +15,12 @@ import msgspec
 import pytest
 
 from nano.contracts.nano import v1
-from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
-from nano.fabric.caller import caller
-from nano.fabric.codec import MessageCodec
+from nano.fabric.bulk.bodies import BulkBody, BulkInfo, BulkRequest
+from nano.fabric.calls.caller import caller
+from nano.fabric.calls.codec import MessageCodec
+from nano.fabric.calls.status import Detail, status_of
 from nano.fabric.fabric import Fabric
-from nano.fabric.framing import MESSAGE_LIMIT_BYTES
-from nano.fabric.status import Detail, status_of
+from nano.fabric.http3.framing import MESSAGE_LIMIT_BYTES
 from nano.model.errors import BY_CODE, NotFound
 from nano.model.peers import Role
 from services.addresspool.rpc import ROLES as ADDRESS_ROLES

@@ -17,13 +17,13 @@ from msgspec import structs
 
 from nano.applying import NEW_CODE_S, NewCodes
 from nano.contracts.nano import v1
-from nano.fabric import application, join_token
-from nano.fabric.applicant import ApplicantCredentials, linked
-from nano.fabric.authority import LIFETIME
-from nano.fabric.channel import Channel
+from nano.fabric.calls.channel import Channel
 from nano.fabric.fabric import Fabric, FabricConfig
-from nano.fabric.identity import fingerprint_of
-from nano.fabric.identity_folder import RENEWED_BEFORE
+from nano.fabric.identity.authority import LIFETIME
+from nano.fabric.identity.folder import RENEWED_BEFORE
+from nano.fabric.identity.identity import fingerprint_of
+from nano.fabric.joining import application, join_token
+from nano.fabric.joining.applicant import ApplicantCredentials, linked
 from nano.member import MEMBER_ROLES
 from nano.model.errors import Cancelled, Conflict, Forbidden, Invalid, NanoError, Unreachable, Unsupported
 from nano.model.membership import How

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nano.fabric import join_token
+from nano.fabric.joining import join_token
 from nano.model.membership import Applicant, How
 from nano.model.peers import Peer, Role
 from tests.support.zone import Zone, zone

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from nano.contracts.nano import v1
-from nano.fabric.authority import LIFETIME, Authority
-from nano.fabric.identity import authority_fingerprint, verify_issued
-from nano.fabric.identity_folder import read_certificate
-from nano.fabric.trust import ZoneTrust
+from nano.fabric.identity.authority import LIFETIME, Authority
+from nano.fabric.identity.folder import read_certificate
+from nano.fabric.identity.identity import authority_fingerprint, verify_issued
+from nano.fabric.identity.trust import ZoneTrust
 from nano.model.errors import Conflict, Forbidden, Unreachable
 from nano.model.membership import Phase
 from nano.model.peers import Peer, Role

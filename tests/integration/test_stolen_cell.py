@@ -19,9 +19,9 @@ from nano import wire
 from nano.cli import settings
 from nano.cli.client import Client
 from nano.contracts.nano import v1
-from nano.fabric.enrolment import enrol
 from nano.fabric.fabric import Fabric, FabricConfig
-from nano.fabric.identity_folder import IdentityFolder
+from nano.fabric.identity.folder import IdentityFolder
+from nano.fabric.joining.enrolment import enrol
 from nano.fleet.libvirtd import run_folder
 from nano.fleet.network_namespace import own_network
 from nano.member import MEMBER_ROLES

@@ -202,7 +202,7 @@ def test_the_portal_lets_the_first_user_in_and_shows_the_zone(story: Teller, run
 def test_a_service_gets_no_certificate_but_its_own(running: Machine, user: str, role: str, says: str) -> None:
     ask = (
         "import asyncio, pathlib, sys, tempfile\n"
-        "from nano.fabric.enrolment import enrol\n"
+        "from nano.fabric.joining.enrolment import enrol\n"
         "from nano.model.peers import Role\n"
         "with tempfile.TemporaryDirectory() as folder:\n"
         "    asyncio.run(enrol(pathlib.Path('/run/nano/scheduler/enrolment.sock'), Role(sys.argv[1]), 'x',\n"

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from nano.fabric.codec import MessageCodec
+from nano.fabric.calls.codec import MessageCodec
 from nano.fabric.fabric import Fabric
-from nano.fabric.liveness import PING_COST_S, PING_SHARE
-from nano.fabric.roster_events import News
+from nano.fabric.links.liveness import PING_COST_S, PING_SHARE
+from nano.fabric.peers.roster_events import News
 from nano.model.errors import NanoError
 from nano.model.peers import Peer, Role
 from tests.support.address_calls import Follower, Pool, Tenant, check

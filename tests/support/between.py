@@ -12,12 +12,12 @@ from grpclib.const import Cardinality
 
 from nano.applying import JOIN
 from nano.contracts.nano import v1
-from nano.fabric.addresses import Address
-from nano.fabric.applicant import ApplicantCredentials, linked
-from nano.fabric.enrolment import signing_request as read_request
 from nano.fabric.fabric import Fabric, FabricConfig
-from nano.fabric.identity import key_in, spki_of
-from nano.fabric.short_code import short_code
+from nano.fabric.identity.identity import key_in, spki_of
+from nano.fabric.joining.applicant import ApplicantCredentials, linked
+from nano.fabric.joining.enrolment import signing_request as read_request
+from nano.fabric.joining.short_code import short_code
+from nano.fabric.packets.address import Address
 from nano.model.peers import Role
 from services.scheduler.door import ROLES
 from tests.support.certificates import issue, make_zone, signing_request, utc_now

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from nano.fabric.bulk import BulkBody, BulkInfo, BulkRequest
+from nano.fabric.bulk.bodies import BulkBody, BulkInfo, BulkRequest
 from nano.model.errors import Unreachable
 
 PIECE_BYTES = 65_536

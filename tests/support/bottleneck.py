@@ -18,8 +18,8 @@ from aioquic.quic.congestion.base import QuicCongestionControl
 from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
 
-from nano.fabric.congestion import RateControl
-from nano.fabric.recovery import Pacer
+from nano.fabric.packets.congestion import RateControl
+from nano.fabric.packets.recovery import Pacer
 
 PACKET_BYTES = 1452
 _ACK_PACKETS, _ACK_DELAY_S, _REORDERING = 32, 0.004, 3

@@ -7,10 +7,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from nano.fabric import trust
-from nano.fabric.authority import Authority, key_pem
-from nano.fabric.identity import Identity, fingerprint_of, key_in
-from nano.fabric.trust import ShutOut, ZoneTrust
+from nano.fabric.identity import trust
+from nano.fabric.identity.authority import Authority, key_pem
+from nano.fabric.identity.identity import Identity, fingerprint_of, key_in
+from nano.fabric.identity.trust import ShutOut, ZoneTrust
 from nano.model.peers import Peer, Role
 
 

@@ -10,10 +10,10 @@ import os
 import sys
 from pathlib import Path
 
-from nano.fabric.directory import Directory
-from nano.fabric.identity import Identity
-from nano.fabric.multicast import Group
-from nano.fabric.roster_events import News
+from nano.fabric.identity.identity import Identity
+from nano.fabric.peers.directory import Directory
+from nano.fabric.peers.multicast import Group
+from nano.fabric.peers.roster_events import News
 from nano.model.peers import Peer, Role
 
 

@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from nano.contracts.nano import v1
-from nano.fabric import application
-from nano.fabric.authority import Authority
-from nano.fabric.enrolment import EnrolmentServer
 from nano.fabric.fabric import Fabric
-from nano.fabric.identity_folder import IdentityFolder
+from nano.fabric.identity.authority import Authority
+from nano.fabric.identity.folder import IdentityFolder
+from nano.fabric.joining import application
+from nano.fabric.joining.enrolment import EnrolmentServer
 from nano.joining import Place, placed
 from nano.model.membership import Applicant, Phase
 from nano.model.peers import Peer, Role

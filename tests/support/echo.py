@@ -9,7 +9,7 @@ from grpclib.const import Cardinality, Handler
 from grpclib.encoding.base import CodecBase
 from grpclib.server import Stream
 
-from nano.fabric.caller import Caller, caller
+from nano.fabric.calls.caller import Caller, caller
 from nano.model.errors import NanoError
 from nano.model.peers import Role
 

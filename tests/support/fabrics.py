@@ -7,9 +7,9 @@ from typing import Any
 
 from grpclib.encoding.base import CodecBase
 
-from nano.fabric.authority import Authority
 from nano.fabric.fabric import Fabric, FabricConfig
-from nano.fabric.identity import Identity
+from nano.fabric.identity.authority import Authority
+from nano.fabric.identity.identity import Identity
 from nano.model.peers import Role
 from tests.support.certificates import issue, make_zone
 from tests.support.echo import ROLES, BytesCodec, EchoHandler, EchoStub

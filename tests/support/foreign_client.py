@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import msgspec
 from curl_cffi import Curl, CurlError, CurlHttpVersion, CurlInfo, CurlOpt
 
-from nano.fabric.identity import Identity
-from nano.fabric.status import DETAIL_TRAILER, Detail
-from nano.fabric.udp import Address
+from nano.fabric.calls.status import DETAIL_TRAILER, Detail
+from nano.fabric.identity.identity import Identity
+from nano.fabric.packets.address import Address
 
 Fields = Sequence[tuple[str, str]]
 GRPC: Fields = (("content-type", "application/grpc"), ("te", "trailers"))

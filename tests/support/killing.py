@@ -18,9 +18,9 @@ import pytest
 
 from nano import wire
 from nano.contracts.nano import v1
-from nano.fabric.enrolment import enrol
 from nano.fabric.fabric import Fabric, FabricConfig
-from nano.fabric.identity import Identity
+from nano.fabric.identity.identity import Identity
+from nano.fabric.joining.enrolment import enrol
 from nano.model.errors import Unreachable
 from nano.model.ids import ImageId, TaskId
 from nano.model.image import ImageKind

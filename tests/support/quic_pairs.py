@@ -7,9 +7,9 @@ from typing import Self
 
 from aioquic.quic.events import QuicEvent, StreamDataReceived
 
-from nano.fabric.credentials import Credentials
-from nano.fabric.identity import Identity
-from nano.fabric.quic import Connection, Windows
+from nano.fabric.identity.credentials import Credentials
+from nano.fabric.identity.identity import Identity
+from nano.fabric.packets.quic import Connection, Windows
 from nano.model.peers import Role
 from tests.support.certificates import issue, make_zone, utc_now
 

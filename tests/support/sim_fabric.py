@@ -20,14 +20,14 @@ from grpclib.const import Status
 from multidict import MultiDict
 
 from nano import wire
-from nano.fabric.bulk import BulkHandler, BulkRequest, BulkRoles, roles_for
-from nano.fabric.caller import TASK_HEADER, Caller, answering, current_task
-from nano.fabric.codec import MessageCodec
+from nano.fabric.bulk.bodies import BulkHandler, BulkRequest, BulkRoles, roles_for
+from nano.fabric.calls.caller import TASK_HEADER, Caller, answering, current_task
+from nano.fabric.calls.codec import MessageCodec
+from nano.fabric.calls.server import CallServer, Roles
+from nano.fabric.calls.status import DETAIL_TRAILER, error_of
 from nano.fabric.fabric import OnSample, PeerEvent
-from nano.fabric.roster import State
-from nano.fabric.roster_events import News
-from nano.fabric.server import CallServer, Roles
-from nano.fabric.status import DETAIL_TRAILER, error_of
+from nano.fabric.peers.roster import State
+from nano.fabric.peers.roster_events import News
 from nano.model.errors import Forbidden, NanoError, TimedOut, Unreachable
 from nano.model.ids import ImageId
 from nano.model.peers import Peer, Role

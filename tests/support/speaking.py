@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from nano.fabric.fabric import Fabric, FabricConfig
-from nano.fabric.identity import Identity
+from nano.fabric.identity.identity import Identity
 from nano.model.errors import NanoError
 from nano.model.peers import Role
 from tests.support.echo import ROLES, BytesCodec, EchoHandler, EchoStub

@@ -1,4 +1,4 @@
-"""Whole fabrics on a clock of their own: the sockets of `nano.fabric.ends` replaced by paths in memory.
+"""Whole fabrics on a clock of their own: the sockets of `nano.fabric.links.ends` replaced by paths in memory.
 
 Everything above the socket is real: QUIC, TLS, links, calls, the roster. With `virtual_time` an hour passes
 in a second, and a seed makes the same faults each time.
@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from nano.fabric import ends
-from nano.fabric.udp import Address, Datagram, Receiver, Train
+from nano.fabric.links import ends
+from nano.fabric.packets.address import Address
+from nano.fabric.packets.udp import Datagram, Receiver, Train
 from tests.support.udp_faults import Faults, Path, Way
 
 HOST = "10.0.0.1"
@@ -81,7 +82,7 @@ class Network:
 
 
 class _Endpoint:
-    """As `nano.fabric.udp.Endpoint`."""
+    """As `nano.fabric.packets.udp.Endpoint`."""
 
     def __init__(self, network: Network, address: Address, receiver: Receiver) -> None:
         self._network = network

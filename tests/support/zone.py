@@ -23,9 +23,9 @@ import msgspec
 from nano import signature
 from nano.bell import Bell
 from nano.contracts.nano import v1
-from nano.fabric.authority import Authority
-from nano.fabric.bulk import BulkRequest
-from nano.fabric.caller import Caller, answering
+from nano.fabric.bulk.bodies import BulkRequest
+from nano.fabric.calls.caller import Caller, answering
+from nano.fabric.identity.authority import Authority
 from nano.model.action import Action, Outcome
 from nano.model.errors import Unreachable
 from nano.model.ids import CellId, ImageId, InstanceId, PoolName, TaskId

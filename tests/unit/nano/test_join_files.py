@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from nano.fabric import application
-from nano.fabric.join_token import TokenText, encode
+from nano.fabric.joining import application
+from nano.fabric.joining.join_token import TokenText, encode
 from nano.join_files import changed, check_token, configure, given_token, state
 from nano.model.errors import Invalid, NotFound
 from nano.model.peers import Role

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nano import wire
 from nano.contracts.nano import v1
-from nano.fabric.trust import ShutOut, ZoneTrust
+from nano.fabric.identity.trust import ShutOut, ZoneTrust
 from nano.member import trust_message, zone_trust
 from nano.model.errors import Corrupt, Invalid
 from nano.model.peers import Role

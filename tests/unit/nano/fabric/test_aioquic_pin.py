@@ -24,7 +24,7 @@ import aioquic.tls
 import pytest
 
 import nano.fabric
-from nano.fabric.quic import AIOQUIC_VERSION
+from nano.fabric.packets.quic import AIOQUIC_VERSION
 
 CONNECTION = aioquic.quic.connection.QuicConnection
 H3 = aioquic.h3.connection.H3Connection
@@ -196,7 +196,7 @@ def test_private_parts_of_aioquic_are_touched_in_five_files_only() -> None:
     private = re.compile(r"(?:quic|connection|_http|stream|endpoint|packet|tls)\._[a-z]\w*")
     found = {
         path.name: hits
-        for path in folder.glob("*.py")
+        for path in folder.rglob("*.py")
         if path.name not in TOUCHING and (hits := private.findall(path.read_text()))
     }
     assert found == {}

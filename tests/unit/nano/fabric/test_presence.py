@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from nano.fabric.fabric import Fabric, PeerEvent
+from nano.fabric.peers.roster import Roster
+from nano.fabric.peers.roster_events import LinkDown, LinkUp, News
 from nano.fabric.presence import while_present
-from nano.fabric.roster import Roster
-from nano.fabric.roster_events import LinkDown, LinkUp, News
 from nano.model.errors import Unreachable
 from nano.model.peers import Peer, Role
 

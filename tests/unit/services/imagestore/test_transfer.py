@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nano.fabric.bulk import BulkRequest
-from nano.fabric.caller import Caller, answering
+from nano.fabric.bulk.bodies import BulkRequest
+from nano.fabric.calls.caller import Caller, answering
 from nano.model.action import PinImage
 from nano.model.errors import Busy, Corrupt, Forbidden, Invalid, NotFound
 from nano.model.ids import CellId, TaskId

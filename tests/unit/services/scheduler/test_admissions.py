@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nano.contracts.nano import v1
-from nano.fabric import join_token
+from nano.fabric.joining import join_token
 from nano.model.errors import Conflict, Invalid, NotFound
 from nano.model.ids import CellId, PoolName
 from nano.model.membership import Applicant, How, Phase

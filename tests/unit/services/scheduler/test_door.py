@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from nano.bell import Bell
 from nano.contracts.nano import v1
-from nano.fabric.authority import Authority
-from nano.fabric.caller import Caller, answering
-from nano.fabric.identity import fingerprint_of, spki_of
-from nano.fabric.join_token import secret_digest
-from nano.fabric.short_code import commitment_to, short_code
+from nano.fabric.calls.caller import Caller, answering
+from nano.fabric.identity.authority import Authority
+from nano.fabric.identity.identity import fingerprint_of, spki_of
+from nano.fabric.joining.join_token import secret_digest
+from nano.fabric.joining.short_code import commitment_to, short_code
 from nano.model.errors import Forbidden, Invalid, NanoError
 from nano.model.membership import How, JoinToken
 from nano.model.peers import Peer, Role

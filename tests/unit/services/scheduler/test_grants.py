@@ -8,8 +8,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from nano.fabric.authority import Authority
-from nano.fabric.identity import authority_fingerprint, fingerprint_of, verify_issued
+from nano.fabric.identity.authority import Authority
+from nano.fabric.identity.identity import authority_fingerprint, fingerprint_of, verify_issued
 from nano.model.errors import Conflict, Corrupt
 from nano.model.membership import How
 from nano.model.peers import Peer, Role

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from nano import codec
-from nano.fabric.authority import BACKDATED, LIFETIME
+from nano.fabric.identity.authority import BACKDATED, LIFETIME
 from nano.model.errors import Conflict, Exhausted, Forbidden, Invalid, NotFound
 from nano.model.membership import (
     VALID_MS,

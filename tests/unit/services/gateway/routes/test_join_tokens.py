@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from nano.fabric import join_token
+from nano.fabric.joining import join_token
 from nano.model.peers import Peer, Role
 from services.scheduler.membership import TokenPut
 from tests.support.zone import zone
