@@ -21,13 +21,14 @@ from nano.contracts.nano import v1
 from nano.fabric.calls.channel import Call, Channel
 from nano.fabric.identity.authority import zone_of
 from nano.fabric.identity.folder import IdentityFolder, read_certificate
-from nano.fabric.identity.identity import Identity, authority_fingerprint, spki_of
+from nano.fabric.identity.identity import Identity, Removed, authority_fingerprint, spki_of
 from nano.fabric.joining import application
 from nano.fabric.joining.applicant import ApplicantCredentials, linked
 from nano.fabric.joining.application import Application
 from nano.fabric.joining.join_token import TokenText
 from nano.fabric.joining.schedulers import Schedulers
 from nano.fabric.joining.short_code import NONCE_BYTES, short_code
+from nano.fabric.joining.standing import Note, State
 from nano.fabric.packets.address import Address
 from nano.member import zone_trust
 from nano.model.errors import (
@@ -92,13 +93,15 @@ class Applicant:
     folder: IdentityFolder
     token: TokenText | None
     clock: Callable[[], datetime]
+    note: Note
+    """Where people read how far it is."""
     new_codes: NewCodes = field(default_factory=NewCodes)
 
     async def until_let_in(self, schedulers: Schedulers, stopping: asyncio.Event) -> Identity:
         """Asks whoever may be the scheduler until it is let in. `Cancelled` once `stopping` is set.
 
-        What a token is refused for is raised: it will not become better. Whom an administrator refuses asks
-        again from time to time.
+        What a token is refused for is raised: it will not become better; `Removed`: it will with another
+        key. Whom an administrator refuses asks again from time to time.
         """
         self._check_token()
         pause_s = _FIRST_PAUSE_S
@@ -111,6 +114,7 @@ class Applicant:
                     break
                 if isinstance(found, Identity):
                     return found
+                self._take_down(found, address, schedulers)
                 if self.token is not None and _is_final(found):
                     raise found
                 if found.message not in told and len(told) < _REASONS_LIMIT:
@@ -132,7 +136,26 @@ class Applicant:
         if token is None:
             return
         if token.role is not self.peer.role or token.id not in {"", self.peer.id}:
-            raise Forbidden(f"{token} does not let in {self.peer}: create one for it", field="fabric.token")
+            why = f"{token} does not let in {self.peer}: create one for it"
+            refusal = Forbidden(why, field="fabric.token")
+            self.note.says(State.REFUSED, why=refusal.message, token=token.name)
+            raise refusal
+
+    @property
+    def _token_name(self) -> str:
+        return "" if self.token is None else self.token.name
+
+    def _take_down(self, found: NanoError, address: Address, schedulers: Schedulers) -> None:
+        """For people: why it is not in yet. What was sure is not made doubtful by whoever answers."""
+        if isinstance(found, Removed):
+            self.note.says(State.REMOVED, why=found.message)
+        elif _is_final(found):
+            self.note.says(State.REFUSED, why=found.message, token=self._token_name)
+        elif (kept := self.note.kept) is not None and kept.state in {State.ASKS, State.WAITS}:
+            doubt = kept.doubt
+            if self.token is not None and isinstance(found, Untrusted) and address in schedulers.told:
+                doubt = found.message
+            self.note.says(kept.state, why=found.message, doubt=doubt)
 
     async def _attempt(self, address: Address, stopping: asyncio.Event) -> Identity | NanoError:
         """A job of its own: grpclib cancels whoever waits on a link that ends, and leaves him marked."""
@@ -293,6 +316,7 @@ class Applicant:
             raise Untrusted(
                 f"the scheduler's code is {reply.code!r:.20}, ours {asked.code}: do not admit either"
             )
+        self.note.says(State.WAITS)
         _log.warning(
             "joining.waits_to_be_admitted",
             peer=str(self.peer),
@@ -313,6 +337,8 @@ class Applicant:
             application.write(self.folder.path, asked)
         identity = self.folder.keep(grant.certificate, trust, self.clock())
         application.write(self.folder.path, replace(asked, state="joined"))
+        heard_ms = int(self.clock().timestamp() * 1000)
+        self.note.says(State.JOINED, heard_ms=heard_ms, token=self._token_name)
         _log.info("joining.let_in", peer=str(self.peer), zone=asked.zone, scheduler=asked.scheduler)
         return identity
 
@@ -333,7 +359,9 @@ async def _next(call: Call, within_s: float | None) -> v1.JoinReply:
 
 def _is_final(error: NanoError) -> bool:
     """Whether the scheduler itself said no, as against: was not there, or is not believed."""
-    return isinstance(error, Forbidden | Conflict | Invalid) and not isinstance(error, Untrusted)
+    if isinstance(error, Untrusted):
+        return isinstance(error, Removed)
+    return isinstance(error, Forbidden | Conflict | Invalid)
 
 
 def _text(address: Address) -> str:

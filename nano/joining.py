@@ -6,7 +6,8 @@ certificate fresh.
 
 On the scheduler's host it enrols over a socket of that host, at each start. Elsewhere (`enrolment = ""`) it
 is let in once, by a join token or by an administrator, and renews over the fabric; whoever starts first
-waits for the other.
+waits for the other. A token that is new to a member is tried once: its membership may be over without its
+knowledge. How it stands is written down for people (`fabric/joining/standing.py`).
 """
 
 import asyncio
@@ -23,20 +24,23 @@ from nano.applying import Applicant
 from nano.contracts.nano import v1
 from nano.fabric.fabric import Fabric, FabricConfig
 from nano.fabric.identity.folder import IdentityFolder
-from nano.fabric.identity.identity import Identity
+from nano.fabric.identity.identity import Identity, Removed
 from nano.fabric.identity.renewal import SPREAD_S, Renewal
 from nano.fabric.joining import application
 from nano.fabric.joining.enrolment import enrol, renewals, utc_now
 from nano.fabric.joining.join_token import TokenText, decode
 from nano.fabric.joining.schedulers import Schedulers
+from nano.fabric.joining.standing import Note, State
 from nano.fabric.packets.address import Address
 from nano.fabric.peers.addresses import static_addresses
 from nano.fabric.peers.multicast import Group
 from nano.member import MEMBER_ROLES, Member, MemberRpc, zone_trust
 from nano.model import names
-from nano.model.errors import Invalid, NanoError
+from nano.model.errors import Cancelled, Invalid, NanoError
 from nano.model.peers import Peer, Role
+from nano.outlook import Outlook
 from nano.service import FabricSettings, waiting
+from nano.waits import first_of
 
 PORTS = {
     Role.SCHEDULER: 5600,
@@ -49,6 +53,9 @@ PORTS = {
 
 RENEW_S = 10.0
 """How long the scheduler may take to answer a renewal."""
+
+AGAIN_S = 15.0
+"""How long a member that has a new token tries it before it goes on as the member that it was."""
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 300.0  # a day is left when a certificate is renewed
@@ -91,17 +98,22 @@ async def placed(
     spread_s: float = SPREAD_S,
 ) -> AsyncIterator[Place]:
     """As `joined`, with what the scheduler needs of its own place. `spread_s`: see `renewal.py`."""
-    way = _Way(settings, peer, IdentityFolder(folder, peer), clock)
+    note = Note(folder, lambda: int(clock().timestamp() * 1000))
+    way = _Way(settings, peer, IdentityFolder(folder, peer), clock, note)
     identity = await way.in_(stopping)
     renewal = Renewal(way.folder, clock, spread_s=spread_s)
     config = fabric_config(settings, peer.role, way.last_scheduler())
     async with Fabric.join(config, identity, clock=clock) as fabric, asyncio.TaskGroup() as jobs:
-        member = Member(fabric, way.folder, identity, renewal)
+        outlook = None if settings.enrolment else Outlook(fabric, way.folder, way.note)
+        member = Member(fabric, way.folder, identity, renewal, outlook)
         if peer.role is not Role.SCHEDULER:
             fabric.serve([MemberRpc(member, identity.zone)], MEMBER_ROLES)
-        renewing = jobs.create_task(way.keep(fabric, identity, renewal, stopping), name="renewals")
+        for_ever = [jobs.create_task(way.keep(member, identity, renewal, stopping), name="renewals")]
+        if outlook is not None:
+            for_ever.append(jobs.create_task(outlook.run(), name="outlook"))
         yield Place(fabric, member)
-        renewing.cancel()
+        for each in for_ever:
+            each.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,7 @@ class _Way:
     peer: Peer
     folder: IdentityFolder
     clock: Callable[[], datetime]
+    note: Note
 
     async def in_(self, stopping: asyncio.Event) -> Identity:
         """Its identity, kept or new."""
@@ -134,13 +147,71 @@ class _Way:
                     stopping=stopping,
                 )
         kept = self.folder.kept(self.clock())
-        if kept is not None:
+        if kept is not None and (token := self._new_token(kept)) is None:
             return kept
         with waiting(f"a scheduler that lets {self.peer} in"):
-            return await self._let_in(stopping, _token(settings))
+            if kept is not None:
+                return await self._let_in_again(kept, token, stopping)
+            known = self.note.kept
+            if known is not None and known.state is State.REMOVED:  # an old token lets no new key in
+                return await self._by_either_key(stopping, self._new_token(None))
+            self.note.says(State.ASKS)
+            return await self._by_either_key(stopping, _token(settings))
+
+    def _new_token(self, kept: Identity | None) -> TokenText | None:
+        """The token that this member has never used; None when there is no such, or it is of another zone
+        than that of its certificate: nobody leaves a zone by a line of its configuration."""
+        try:
+            token = _token(self.settings)
+        except Invalid as error:
+            _log.warning("token.passed_over", why=error.message)
+            return None
+        known = self.note.kept
+        if token is None or (known is not None and known.token == token.name):
+            return None
+        removed = known is not None and known.state is State.REMOVED
+        if kept is not None and token.zone != kept.zone and not removed:
+            _log.warning(
+                "token.passed_over",
+                why=f"{token} is of zone {token.zone}, this server is in zone {kept.zone}: to change to that "
+                "one, run nanoctl join --start-over with the token",
+            )
+            return None
+        return token
+
+    async def _let_in_again(
+        self, kept: Identity, token: TokenText | None, stopping: asyncio.Event
+    ) -> Identity:
+        """By a token that is new. A member whose membership is not over goes on as it is when that fails: who
+        answers there may be anybody, or nobody."""
+        known = self.note.kept
+        if known is not None and known.is_over:
+            return await self._by_either_key(stopping, token)
+        try:
+            async with asyncio.timeout(AGAIN_S):
+                return await self._by_either_key(stopping, token)
+        except Cancelled:
+            raise
+        except (NanoError, TimeoutError) as error:
+            _log.warning("token.not_used", token=str(token), why=str(error) or "no scheduler has answered")
+            return kept
+
+    async def _by_either_key(self, stopping: asyncio.Event, token: TokenText | None) -> Identity:
+        """A removal is of a key (docs/decisions/0016): with a token another one is made, and the same name is
+        asked for. Without one the key stays, so that whoever removed it by mistake finds it again."""
+        known = self.note.kept
+        if token is None or known is None or known.state is not State.REMOVED:
+            try:
+                return await self._let_in(stopping, token)
+            except Removed:  # raised with a token only, said by a scheduler of an authority that it names
+                pass
+        _log.warning("identity.key_is_removed", peer=str(self.peer), next="it asks with another key")
+        with self.folder.another_key():
+            self.note.says(State.ASKS)
+            return await self._let_in(stopping, token)
 
     async def _let_in(self, stopping: asyncio.Event, token: TokenText | None) -> Identity:
-        applicant = Applicant(self.peer, self.folder, token, self.clock)
+        applicant = Applicant(self.peer, self.folder, token, self.clock, self.note)
         async with self._schedulers(token) as schedulers:
             return await applicant.until_let_in(schedulers, stopping)
 
@@ -167,9 +238,10 @@ class _Way:
         return {} if found is None else {f"{Role.SCHEDULER}/{found.scheduler_id}": found.scheduler}
 
     async def keep(
-        self, fabric: Fabric, identity: Identity, renewal: Renewal, stopping: asyncio.Event
+        self, member: Member, identity: Identity, renewal: Renewal, stopping: asyncio.Event
     ) -> None:
         """Renew for as long as the service runs. No link that is up is touched."""
+        fabric = member.fabric
         if self.settings.enrolment:
             fresh = renewals(
                 Path(self.settings.enrolment),
@@ -181,19 +253,25 @@ class _Way:
             async for renewed in fresh:
                 fabric.renewed(renewed)
             return
+        outlook = member.outlook
+        assert outlook is not None  # noqa: S101 - whoever has no socket of the scheduler's has one
         while True:
-            await renewal.due()
-            await self._renew(fabric, identity, stopping)
+            await first_of(renewal.due(), outlook.left_behind.wait())
+            await self._renew(fabric, identity, outlook, stopping)
             fabric.renewed(identity)
 
-    async def _renew(self, fabric: Fabric, identity: Identity, stopping: asyncio.Event) -> None:
-        """Ask the scheduler until it answers; one whose certificate has ended asks as who it was before."""
+    async def _renew(
+        self, fabric: Fabric, identity: Identity, outlook: Outlook, stopping: asyncio.Event
+    ) -> None:
+        """Ask the scheduler until it answers; one whose certificate has ended, or is of an authority that the
+        zone has given up meanwhile, asks as who it was before: its key is still the member's."""
         door = v1.DoorStub(fabric.channel(Role.SCHEDULER, visit=True))
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                if self.folder.kept(self.clock()) is None:
+                if self.folder.kept(self.clock()) is None or outlook.left_behind.is_set():
                     await self._let_in(stopping, None)
+                    outlook.left_behind.clear()
                     return
                 request = v1.RenewRequest(csr=self.folder.signing_request())
                 grant = await door.renew(request, timeout=RENEW_S)

@@ -13,6 +13,7 @@ from nano.fabric.identity.renewal import Renewal
 from nano.fabric.identity.trust import ZoneTrust
 from nano.model.errors import Invalid
 from nano.model.peers import Role
+from nano.outlook import Outlook
 
 MEMBER_ROLES = {"/nano.v1.Member/Trust": frozenset({Role.SCHEDULER})}
 """Whom to trust is the scheduler's word alone."""
@@ -21,8 +22,17 @@ MEMBER_ROLES = {"/nano.v1.Member/Trust": frozenset({Role.SCHEDULER})}
 class Member:
     """This process as a member of its zone: what it was told, kept and in force."""
 
-    def __init__(self, fabric: Fabric, folder: IdentityFolder, identity: Identity, renewal: Renewal) -> None:
-        self._fabric = fabric
+    def __init__(
+        self,
+        fabric: Fabric,
+        folder: IdentityFolder,
+        identity: Identity,
+        renewal: Renewal,
+        outlook: Outlook | None = None,
+    ) -> None:
+        """`outlook` is told that the scheduler has spoken; on the scheduler's own host there is none."""
+        self.fabric = fabric
+        self.outlook = outlook
         self._folder = folder
         self._identity = identity
         self._renewal = renewal
@@ -38,8 +48,10 @@ class Member:
         before = self._folder.trust()
         known = self._folder.trusts(trust)
         if known != before:
-            self._fabric.renewed(self._identity)
+            self.fabric.renewed(self._identity)
             self._renewal.told()
+        if self.outlook is not None:
+            self.outlook.told(known)
         return known
 
 

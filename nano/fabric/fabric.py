@@ -36,6 +36,7 @@ from nano.fabric.links.dialled import Links, Purpose
 from nano.fabric.links.ends import Handlers, Listener, Route
 from nano.fabric.links.link import Link
 from nano.fabric.links.liveness import Pace, Patience
+from nano.fabric.links.verdict import Verdict
 from nano.fabric.packets.address import Address
 from nano.fabric.peers import roster_events
 from nano.fabric.peers.addresses import static_addresses
@@ -56,6 +57,7 @@ EVENTS_LIMIT = 20_000
 _log = structlog.get_logger("nano.fabric")
 
 OnSample = Callable[[Peer, bytes], None]
+OnTurnedAway = Callable[[Peer, Verdict], None]
 
 
 class FabricConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +112,7 @@ class Fabric:
         self._bulk: BulkServer | None = None
         self._on_sample: OnSample | None = None
         self._applicants: Applicants | None = None
+        self._on_turned_away: OnTurnedAway | None = None
         self._readers: set[asyncio.Queue[PeerEvent | None]] = set()
         self._kept: dict[Peer, asyncio.Task[None]] = {}
         self._kept_roles: set[Role] = set()
@@ -159,6 +162,11 @@ class Fabric:
         return self._listener.address
 
     @property
+    def zone(self) -> str:
+        """The id of the zone that this process takes part in."""
+        return self._credentials.identity.zone
+
+    @property
     def issuer(self) -> x509.Certificate:
         """The authority that signed the certificate which this process shows on new links."""
         return self._credentials.issuer
@@ -192,6 +200,10 @@ class Fabric:
         self._applicants = Applicants()
         self._listener.admits_applicants = True
 
+    def on_turned_away(self, callback: OnTurnedAway) -> None:
+        """Call `callback` with each peer that proves who it is and then ends a link for what we are."""
+        self._on_turned_away = callback
+
     def renewed(self, identity: Identity) -> None:
         """Read the files of `identity` again: its certificate, the authorities, and who was shut out.
 
@@ -203,7 +215,7 @@ class Fabric:
         self._links.credentials = credentials
         for link in self.links:
             if link.is_up and link.fingerprint in credentials.removed:
-                link.close(_removed(link))
+                link.shut_out(_removed(link))
 
     # Calling
 
@@ -294,7 +306,7 @@ class Fabric:
 
     def _up(self, link: Link, dialled: tuple[Peer, Address, Purpose] | None) -> None:
         if link.fingerprint in self._credentials.removed:  # since the handshake began
-            link.close(_removed(link))
+            link.shut_out(_removed(link))
         elif link.peer.role is Role.APPLICANT:
             if self._applicants is not None:
                 self._applicants.up(link)
@@ -308,6 +320,8 @@ class Fabric:
             self._applicants.down(link)
         if dialled is not None:
             self._links.drop(link)
+        if link.verdict is not None and self._on_turned_away is not None:
+            self._on_turned_away(link.peer, link.verdict)
         if link.announced:
             self._directory.tell(roster_events.LinkDown(link.peer, graceful=link.graceful))
             _log.info("link.down", peer=str(link.peer), reason=str(error))

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-import structlog.testing
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
@@ -20,6 +19,7 @@ from nano.model.peers import Role
 from tests.support.certificates import shut_out, utc_now
 from tests.support.echo import ROLES, BytesCodec, EchoHandler, EchoStub
 from tests.support.fabrics import Lab
+from tests.support.heard_logs import heard_logs
 
 BAD_CERTIFICATE = 0x100 + 42
 
@@ -179,13 +179,11 @@ async def test_who_is_turned_away_is_not_dialled_in_a_loop(lab: Lab, monkeypatch
         shut_out(lab.authority, lab.known["cell/c1"], scheduler)
         cell.renewed(lab.known["cell/c1"])
         config = FabricConfig(host="127.0.0.1", multicast=False, peers=lab.addresses)
-        with structlog.testing.capture_logs() as logs:
+        with heard_logs() as logs:
             async with Fabric.join(config, scheduler, codec=BytesCodec()) as fabric:
                 began = loop.time()
                 fabric.keep_linked(Role.CELL)
-                async with asyncio.timeout(10):
-                    while sum(log["event"] == "link.refused" for log in logs) < 3:  # noqa: ASYNC110
-                        await asyncio.sleep(0.01)
+                await logs.until(lambda line: line["event"] == "link.refused", 10, count=3)
                 assert loop.time() - began >= 0.25 + 0.5
 
 

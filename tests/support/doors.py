@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,8 +16,10 @@ from nano.contracts.nano import v1
 from nano.fabric.fabric import Fabric
 from nano.fabric.identity.authority import Authority
 from nano.fabric.identity.folder import IdentityFolder
-from nano.fabric.joining import application
+from nano.fabric.joining import application, standing
 from nano.fabric.joining.enrolment import EnrolmentServer
+from nano.fabric.joining.standing import Standing
+from nano.fabric.peers.roster_events import News
 from nano.joining import Place, placed
 from nano.model.membership import Applicant, Phase
 from nano.model.peers import Peer, Role
@@ -33,6 +35,7 @@ from services.scheduler.invitations import Invitations
 from services.scheduler.members import Members
 from services.scheduler.membership import Membership
 from tests.support.certificates import utc_now
+from tests.support.file_news import until_said
 
 PATIENCE_S = 20.0
 SCHEDULER = Peer(Role.SCHEDULER, "main")
@@ -213,18 +216,30 @@ class Zone:
     async def linked(self, door: Door, peer: Peer) -> None:
         """Until the scheduler has a link to `peer`."""
         async with asyncio.timeout(PATIENCE_S):
-            while not any(link.is_up and link.peer == peer for link in door.fabric.links):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            async for event in door.fabric.events():
+                if event.peer == peer and event.news is News.JOINED:
+                    return
 
     def folder_of(self, peer: Peer) -> IdentityFolder:
         return IdentityFolder(self.identity(peer), peer)
 
     async def note(self, peer: Peer) -> application.Application:
         """What a waiting server shows to people, once it has a code."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not ((found := application.read(self.identity(peer))) and found.code):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        return found
+
+        def shown() -> application.Application | None:
+            found = application.read(self.identity(peer))
+            return found if found is not None and found.code else None
+
+        return await until_said(self.identity(peer), shown, PATIENCE_S)
+
+    async def stands(self, peer: Peer, is_it: Callable[[Standing], bool]) -> Standing:
+        """What a server writes down of its standing, once it is like that."""
+
+        def shown() -> Standing | None:
+            found = standing.read(self.identity(peer))
+            return found if found is not None and is_it(found) else None
+
+        return await until_said(self.identity(peer), shown, PATIENCE_S)
 
     def application(self, peer: Peer) -> application.Application:
         found = application.read(self.identity(peer))

@@ -12,6 +12,7 @@ from cryptography import x509
 from nano.fabric.identity import trust
 from nano.fabric.identity.identity import (
     Identity,
+    Removed,
     Usage,
     dns_name,
     fingerprint_of,
@@ -139,9 +140,9 @@ class Credentials:
         )
 
     def check(self, fingerprint: str) -> None:
-        """`Untrusted` when the key of that fingerprint was shut out of the zone."""
+        """`Removed` when the key of that fingerprint was shut out of the zone."""
         if fingerprint in self.removed:
-            raise Untrusted(
+            raise Removed(
                 f"the key {fingerprint[:16]} was removed from the zone: to come back, join with a new key",
                 subject=fingerprint,
             )

@@ -6,6 +6,7 @@ wants, made again where the two differ.
 """
 
 import contextlib
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -171,6 +172,23 @@ class IdentityFolder:
             self._key_file,
             self._ca_file,
         )
+
+    @contextlib.contextmanager
+    def another_key(self) -> Iterator[None]:
+        """Inside, the folder has another key and no certificate yet. Those of before are gone afterwards, or
+        are back when it does not end well."""
+        files = (self._certificate_file, self._key_file)
+        before = {file: file.with_name(f"{file.name}.before") for file in files if file.exists()}
+        for file, aside in before.items():
+            file.replace(aside)
+        try:
+            yield
+        except BaseException:
+            for file, aside in reversed(before.items()):  # a certificate without its key is none
+                aside.replace(file)
+            raise
+        for aside in before.values():
+            aside.unlink()
 
     def key(self) -> ec.EllipticCurvePrivateKey:
         """The folder's key; made when there is none, or none that can be read."""

@@ -36,6 +36,14 @@ class Usage(StrEnum):
     CLIENT = "client"
 
 
+class Removed(Untrusted):
+    """The key of a certificate was shut out of the zone."""
+
+
+class Foreign(Untrusted):
+    """No authority that is trusted has signed a certificate."""
+
+
 _EKU = {Usage.SERVER: ExtendedKeyUsageOID.SERVER_AUTH, Usage.CLIENT: ExtendedKeyUsageOID.CLIENT_AUTH}
 
 
@@ -124,7 +132,7 @@ def verify_issued(certificate: x509.Certificate, authorities: Iterable[x509.Cert
             failure = error
         else:
             return authority
-    raise Untrusted(
+    raise Foreign(
         "the certificate was not signed by this zone's authority: the peer is of another zone, or the "
         "zone was made anew; enrol the peer again"
     ) from failure
@@ -138,7 +146,7 @@ def verify_applicant(certificate: x509.Certificate) -> Peer:
     try:
         certificate.verify_directly_issued_by(certificate)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
-        raise Untrusted(
+        raise Foreign(
             "the certificate was signed neither by this zone's authority nor by its own key: enrol the peer "
             "again"
         ) from error

@@ -20,12 +20,13 @@ from nano.fabric.calls.channel import Channel
 from nano.fabric.calls.codec import MessageCodec
 from nano.fabric.identity.authority import zone_of
 from nano.fabric.identity.credentials import ALPN, WallClock
-from nano.fabric.identity.identity import Usage, verify_issued, verify_peer
+from nano.fabric.identity.identity import Removed, Usage, verify_issued, verify_peer
 from nano.fabric.links.ends import CALL_WINDOWS, Dialled, Handlers, Route
 from nano.fabric.links.link import Link
+from nano.fabric.links.verdict import Verdict
 from nano.fabric.packets.address import Address
 from nano.fabric.packets.udp import resolve
-from nano.model.errors import Untrusted
+from nano.model.errors import NanoError, Untrusted
 from nano.model.peers import Peer, Role
 
 Accepts = Callable[[x509.Certificate], None]
@@ -103,7 +104,8 @@ async def linked(
 ) -> AsyncIterator[Channel]:
     """The way to the scheduler at `address`, for one conversation.
 
-    `Unreachable`: nobody answers there; `Untrusted`: it is none that `credentials` accept.
+    `Unreachable`: nobody answers there; `Untrusted`: it is none that `credentials` accept; `Removed`: it is
+    one, and our key was shut out of its zone.
     """
     dialled = Dialled(
         await resolve(address),
@@ -120,5 +122,9 @@ async def linked(
 
     try:
         yield Channel(str(link.peer), the_link, MessageCodec())
+    except NanoError as error:
+        if link.verdict is Verdict.REMOVED:  # said by the scheduler itself, which was accepted
+            raise Removed(error.message) from error
+        raise
     finally:
         link.close()

@@ -47,13 +47,18 @@ class TokenText(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     expires_ms: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     schedulers: Annotated[tuple[_Where, ...], msgspec.Meta(max_length=16)]
 
+    @property
+    def name(self) -> str:
+        """What both ends call it."""
+        return token_id(self.secret)
+
     def trusts(self, authority: str) -> bool:
         """Whether the authority of that fingerprint (hex) is one of those named."""
         return authority in {each.hex() for each in self.authorities}
 
     def __str__(self) -> str:
         """For errors and logs: everything but the secret."""
-        return f"join token {token_id(self.secret)} for {self.role}/{self.id or '*'}"
+        return f"join token {self.name} for {self.role}/{self.id or '*'}"
 
     def __repr__(self) -> str:
         """For tracebacks, some of which show the values of variables."""

@@ -28,7 +28,8 @@ class Schedulers:
     def __init__(
         self, told: Sequence[Address], group: Group | None, *, domain: str, fingerprint: str, zone: str = ""
     ) -> None:
-        self._told = tuple(told)
+        self.told = tuple(told)
+        """Where one should be, as against: who was only heard."""
         self._group = group
         self._zone = zone
         self._query = Announcement(
@@ -72,7 +73,7 @@ class Schedulers:
     @property
     def known(self) -> list[Address]:
         """Those that were told first, then the latest heard."""
-        return list(dict.fromkeys([*self._told, *reversed(self._heard)]))
+        return list(dict.fromkeys([*self.told, *reversed(self._heard)]))
 
     def failed(self, address: Address) -> None:
         """Nobody answered there: it is forgotten until it is heard again."""

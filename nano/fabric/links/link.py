@@ -16,11 +16,13 @@ from cryptography import x509
 from nano.fabric.http3.exchanges import Exchanges, resolve
 from nano.fabric.http3.stream import Headers, Stream
 from nano.fabric.identity.identity import fingerprint_of, key_in
+from nano.fabric.links import verdict
 from nano.fabric.links.liveness import Liveness, Move, Pace, Patience
 from nano.fabric.links.sparing import Sparing
+from nano.fabric.links.verdict import Verdict
 from nano.fabric.packets import datagrams
 from nano.fabric.packets.address import Address
-from nano.fabric.packets.quic import Connection, is_trust_error
+from nano.fabric.packets.quic import Connection, alert_in, is_trust_error
 from nano.fabric.packets.udp import Datagram, Train
 from nano.model.errors import Corrupt, Internal, NanoError, Unreachable, Untrusted
 from nano.model.peers import Peer
@@ -112,6 +114,8 @@ class Link:
         """Whether the link was closed in good order, by either side."""
         self.error: NanoError | None = None
         """Why the link is over; None while it is not."""
+        self.verdict: Verdict | None = None
+        """Why the peer, having proven who it is, has turned us away; None while it has not."""
 
     # What others see
 
@@ -183,6 +187,13 @@ class Link:
         self._transmit()
         self.graceful = error is None
         self._end(error or Unreachable("the link was closed on this side"))
+
+    def shut_out(self, error: NanoError) -> None:
+        """End the link of a peer whose key was removed from the zone, and tell it so that it can be sure."""
+        if self.error is None:
+            self._quic.close_untrusted(str(error)[:200], Verdict.REMOVED.value)
+            self._transmit()
+            self._end(error)
 
     def drop(self, error: NanoError) -> None:
         """End the link and say nothing: nobody is at the other end."""
@@ -272,6 +283,8 @@ class Link:
                 self._tell_of_stranger(
                     f"the handshake failed: {ended.reason_phrase or hex(ended.error_code)}"
                 )
+            if self._peer is not None and _is_of_trust(ended):
+                self.verdict = verdict.heard(alert_in(ended.error_code))
             self._end(_reason(ended))
         else:
             self.exchanges.wake()
@@ -317,7 +330,7 @@ class Link:
         except Untrusted as error:
             self._refused = True
             self._tell_of_stranger(str(error))
-            self._quic.close_untrusted(str(error)[:200])
+            self._quic.close_untrusted(str(error)[:200], verdict.on(error).value)
         else:
             self._owner.link_up(self)
 
@@ -415,10 +428,14 @@ class Link:
 
 def _reason(event: quic_events.ConnectionTerminated) -> NanoError:
     """Why a connection ended, as the model's error."""
-    if event.frame_type is not None and is_trust_error(event.error_code):
+    if _is_of_trust(event):
         return Untrusted(f"the handshake failed: {event.reason_phrase or hex(event.error_code)}")
     what = event.reason_phrase or f"code {event.error_code:#x}"
     return Unreachable(f"the link ended: {what}")
+
+
+def _is_of_trust(event: quic_events.ConnectionTerminated) -> bool:
+    return event.frame_type is not None and is_trust_error(event.error_code)
 
 
 def _is_graceful(event: quic_events.ConnectionTerminated) -> bool:

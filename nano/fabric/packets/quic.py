@@ -699,10 +699,10 @@ class Connection(FastConnection):
             self._is_settled = True
             settle(self)
 
-    def close_untrusted(self, reason: str) -> None:
-        """End the connection as TLS does for a certificate that will not do (alert 42, RFC 8446, 6.2)."""
+    def close_untrusted(self, reason: str, alert: int = tls.AlertDescription.bad_certificate) -> None:
+        """End the connection as TLS does for a certificate that will not do (RFC 8446, 6.2)."""
         self.close(
-            error_code=_CRYPTO_ERROR + tls.AlertDescription.bad_certificate,
+            error_code=_CRYPTO_ERROR + alert,
             frame_type=QuicFrameType.CRYPTO,
             reason_phrase=reason,
         )
@@ -737,6 +737,11 @@ _TRANSPORT_ERRORS = range(QuicErrorCode.INTERNAL_ERROR, 0x20)
 def is_trust_error(error_code: int) -> bool:
     """Whether a close says that TLS failed (RFC 9000, 20.1)."""
     return _CRYPTO_ERROR <= error_code < _CRYPTO_ERROR + 0x100
+
+
+def alert_in(error_code: int) -> int:
+    """The alert of TLS that such a close carries."""
+    return error_code - _CRYPTO_ERROR
 
 
 def header_of(data: bytes) -> QuicHeader | None:
