@@ -138,7 +138,7 @@ class Applicant:
         if token.role is not self.peer.role or token.id not in {"", self.peer.id}:
             why = f"{token} does not let in {self.peer}: create one for it"
             refusal = Forbidden(why, field="fabric.token")
-            self.note.says(State.REFUSED, why=refusal.message, token=token.name)
+            self.note.says(State.TOKEN_REFUSED, why=refusal.message, token=token.name)
             raise refusal
 
     @property
@@ -150,7 +150,8 @@ class Applicant:
         if isinstance(found, Removed):
             self.note.says(State.REMOVED, why=found.message)
         elif _is_final(found):
-            self.note.says(State.REFUSED, why=found.message, token=self._token_name)
+            state = State.REFUSED if self.token is None else State.TOKEN_REFUSED
+            self.note.says(state, why=found.message, token=self._token_name)
         elif (kept := self.note.kept) is not None and kept.state in {State.ASKS, State.WAITS}:
             doubt = kept.doubt
             if self.token is not None and isinstance(found, Untrusted) and address in schedulers.told:

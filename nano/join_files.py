@@ -1,4 +1,4 @@
-"""The files of a server that joins a zone: its service's configuration, its token, and what it has come to.
+"""The files of a server that joins a zone: its service's configuration, its token, and its identity folder.
 
 A configuration that people wrote keeps their lines and comments: members are changed line by line, and where
 that cannot be done safely it is left to a person.
@@ -11,6 +11,7 @@ import shutil
 import stat
 import sys
 import tomllib
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from nano.fabric.identity.authority import replace_file
-from nano.fabric.joining import application, join_token
-from nano.model.errors import Invalid, NotFound
+from nano.fabric.identity.identity import TRUST_FILE
+from nano.fabric.joining import application, join_token, standing
+from nano.fabric.joining.standing import State
+from nano.model.errors import Conflict, Invalid, NotFound
 
-SHORT = 16
-"""Digits of a fingerprint that are shown."""
 _TABLE = re.compile(r"\s*\[(?P<name>[A-Za-z0-9_.-]+)\]\s*(#.*)?")
 
 
@@ -46,7 +47,9 @@ def check_token(text: str, role: str) -> None:
     token = join_token.decode(text)
     if token.role != role:
         raise Invalid(
-            "token", f"{token} is not for a {role}: make one with --role {role}, or join as {token.role}"
+            "token",
+            f"{token} is not for a {role}: make one with nanoctl token create --role {role}; by this one a "
+            f"{token.role} joins, on its own server: nanoctl join --role {token.role} -",
         )
     if token.expires_ms <= datetime.now(UTC).timestamp() * 1000:
         raise Invalid("token", f"{token} has expired: make another with nanoctl token create")
@@ -57,7 +60,7 @@ def configure(path: Path, token: str, scheduler: str = "") -> None:
 
     `scheduler`, as `host:port`, is for networks where multicast does not reach it.
     """
-    kept = path.with_name(f"{path.stem}.join-token")
+    kept = _token_file(path)
     settings: dict[str, dict[str, str]] = {
         "fabric": {"enrolment": "", "token_file": str(kept) if token else ""}
     }
@@ -70,6 +73,10 @@ def configure(path: Path, token: str, scheduler: str = "") -> None:
     else:
         kept.unlink(missing_ok=True)
     _replace(path, text)
+
+
+def _token_file(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.join-token")
 
 
 def _replace(path: Path, text: str) -> None:
@@ -141,7 +148,22 @@ def _merged(before: dict[str, Any], settings: dict[str, dict[str, str]]) -> dict
     return before
 
 
-# ------------------------------------------------------------------ how far it is
+# ------------------------------------------------------------------ where it is, and from the beginning
+
+
+def located(role: str, given: Path | None) -> Path:
+    """The configuration of the service that joins: as given, that of this folder's fleet where it joined a
+    zone elsewhere (`./dev join`), or the system's."""
+    if given is not None:
+        return given
+    here = Path(f"var/config/{role}.toml")
+    return here if is_of_a_checkout(here) else Path(f"/etc/nano/{role}.toml")
+
+
+def is_of_a_checkout(path: Path) -> bool:
+    """Whether `./dev join` keeps the service with this configuration."""
+    fleet = path.with_name("fleet.toml")
+    return path.is_file() and fleet.is_file() and bool(tomllib.loads(fleet.read_text()).get("joined"))
 
 
 def identity_folder(path: Path, role: str) -> Path:
@@ -152,22 +174,71 @@ def identity_folder(path: Path, role: str) -> Path:
     return Path(settings.get("paths", {}).get("data", f"/var/lib/nano/{role}")) / "identity"
 
 
-def state(path: Path, role: str) -> dict[str, Any]:
-    """What the service that joins has come to, by what lies in its folders; `said` is for people."""
-    identity = identity_folder(path, role)
-    waits = application.read(identity)
-    if waits is not None and waits.state == "waiting" and waits.code:
-        said = f"waits to be admitted\ncode  {waits.code}\nkey   {waits.fingerprint[:SHORT]}"
-        return {"state": "waits", "code": waits.code, "fingerprint": waits.fingerprint, "said": said}
-    certificate = identity / "certificate.pem"
-    if certificate.exists():
-        shown = x509.load_pem_x509_certificate(certificate.read_bytes())
-        zone_id, name = (
-            str(shown.issuer.get_attributes_for_oid(of)[0].value)
-            for of in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME)
-        )
-        until = shown.not_valid_after_utc
-        word = "in the zone" if until > datetime.now(UTC) else "was in the zone"
-        said = f"{word} {name} ({zone_id}), by a certificate until {until:%Y-%m-%d %H:%M:%S} UTC"
-        return {"state": "joined", "zone": zone_id, "until": until.isoformat(), "said": said}
-    return {"state": "new", "said": f"has not asked yet: is nano-{role} started?"}
+def kept_token(path: Path) -> str:
+    """The token beside a configuration; empty when there is none."""
+    kept = _token_file(path)
+    return kept.read_text().strip() if kept.exists() else ""
+
+
+def check_zone(identity: Path, text: str) -> None:
+    """Conflict when this server is in another zone than the token's: it is never taken away by a token."""
+    token, member = join_token.decode(text), membership(identity)
+    known = standing.read(identity)
+    if member is None or member.zone == token.zone or (known is not None and known.state is State.REMOVED):
+        return
+    raise Conflict(
+        f"this server is in the zone {member.named}, {token} is of zone {token.zone}: to leave the one for "
+        "the other, give --start-over as well (its instances stay on its disks, but the other zone does not "
+        "know them)",
+        field="token",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a certificate says."""
+
+    zone: str
+    name: str
+    until: datetime
+
+    @property
+    def named(self) -> str:
+        return f"{self.name} ({self.zone})"
+
+
+def membership(identity: Path) -> Membership | None:
+    """Of which zone the kept certificate is; None when there is none."""
+    file = identity / "certificate.pem"
+    if not file.exists():
+        return None
+    shown = x509.load_pem_x509_certificate(file.read_bytes())
+    zone, name = (
+        str(shown.issuer.get_attributes_for_oid(of)[0].value)
+        for of in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME)
+    )
+    return Membership(zone, name, shown.not_valid_after_utc)
+
+
+def start_over(identity: Path) -> list[str]:
+    """Forget whom this server asked and which zone it is in; a line for each thing that is discarded, and for
+    what is kept. Its key goes only when it was removed from a zone: its name is held by its key there.
+    """
+    member, asked, known = membership(identity), application.read(identity), standing.read(identity)
+    said = []
+    if member is not None:
+        said.append(f"discarded: its certificate of the zone {member.named}, and whom that zone trusts")
+    if asked is not None and asked.state == "waiting":
+        code = f", with the code {asked.code}" if asked.code else ""
+        said.append(f"discarded: its request to zone {asked.zone} at {asked.scheduler}{code}")
+    gone = ["certificate.pem", "ca.pem", TRUST_FILE]
+    if known is not None and known.state is State.REMOVED:
+        said.append("discarded: its key, which was removed from that zone")
+        gone.append("key.pem")
+    elif (identity / "key.pem").exists():
+        said.append("kept: its key, by which a zone that knows it takes it for the member that it was")
+    for name in gone:
+        (identity / name).unlink(missing_ok=True)
+    application.forget(identity)
+    standing.forget(identity)
+    return [*said, "kept: its instances and their disks"]

@@ -54,9 +54,11 @@ class Outlook:
         """Until cancelled: ask for as long as the scheduler does not speak by itself."""
         pause_s = FIRST_S
         while True:
-            if (link := self._link()) is not None:
-                await link.wait_closed()
+            while (link := self._link()) is not None:
+                await first_of(link.wait_closed(), within_s=LONGEST_S)
                 pause_s = FIRST_S
+                if link.is_up:
+                    self._note.is_taken()
             await first_of(self._linked(), within_s=pause_s)
             if self._link() is None:
                 await self._ask()

@@ -10,6 +10,7 @@ import typer
 from nano.cli import show
 from nano.cli.client import Client
 from nano.cli.commands import State, connect, report, yes
+from nano.cli.joining import how_to_join
 from nano.model.errors import Conflict, Invalid, NotFound
 
 tokens = typer.Typer(no_args_is_help=True, help="What lets one server in without a question.")
@@ -69,8 +70,8 @@ def token_create(
     print(made["token"])
     typer.echo(
         f"Token {made['id']}, for one {role}{' ' + name if name else ''}, until "
-        f"{moment(made['expires_ms'])} UTC. On the other server run: nanoctl join - (or, from a checkout: "
-        "./dev join -) and paste it, then Ctrl-D",
+        f"{moment(made['expires_ms'])} UTC. On the other server run: {how_to_join(role)} and paste it, then "
+        "Ctrl-D",
         err=True,
     )
 

@@ -1,76 +1,178 @@
-"""`./dev join`: this machine becomes a cell of a zone elsewhere, in the foreground, until Ctrl-C."""
+"""`./dev join`: this machine becomes a cell of a zone elsewhere, in the foreground, until Ctrl-C.
+
+How it stands it has from the cell, which writes it down (`nano/outlook.py`): each change of it is said.
+"""
 
 import asyncio
+import time
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
-from nano.fabric.joining import application
+from nano.fabric.joining import standing
+from nano.fabric.joining.standing import Standing, State
 from nano.fleet.configuration import JOINING, joining_settings, write_configuration
 from nano.fleet.guest_image import cache_folder
-from nano.fleet.host import Place, prepare
+from nano.fleet.host import Host, Place, prepare
 from nano.fleet.live import keeping, programs, run_until_interrupted, unless
 from nano.fleet.processes import Processes, only_one
 from nano.fleet.stages import Stages
-from nano.join_files import SHORT, check_token, configure, given_token
-from nano.model.errors import Cancelled
+from nano.join_files import check_token, check_zone, configure, given_token, kept_token, start_over
+from nano.join_status import SHORT, Told
+from nano.model.errors import Cancelled, Forbidden, Untrusted
 from nano.model.peers import Role
 
 LIMIT_S = 7 * 24 * 3600.0
 """How long an administrator may take: longer than any weekend."""
-LOOK_S = 0.5
+LOOK_S = 0.25
+STRANGE_S = 5.0
+"""For how long somebody of another zone may answer where the token says that the scheduler is."""
+CONFIRMED_S = 15.0
+"""How long a cell that is in a zone since before may be unheard of by its scheduler before that is said."""
+
+_JOIN = "stop this, and run ./dev join -"
+_GIVEN_UP = "this token is not used again; `nanoctl token create`, where the zone is, makes another"
 
 
-def join(root: Path, token: str, *, simulated: bool) -> int:
-    """Start a cell in `root` that joins by `token`, or without one waits until it is admitted."""
+def join(root: Path, token: str, *, simulated: bool, anew: bool = False) -> int:
+    """Start a cell in `root` that joins by `token`, or without one waits until it is admitted. With `anew` it
+    forgets first which zone it is in, or has asked.
+
+    `Forbidden` or `Untrusted` when the token is refused: it is thrown away then.
+    """
     token = given_token(token)
+    if token:
+        check_token(token, Role.CELL)
     place = Place(root, cache_folder(root), simulated=simulated, joined=True)
     with only_one(root):
-        return run_until_interrupted(lambda interrupted: _until_interrupted(place, token, interrupted))
+        return run_until_interrupted(
+            lambda interrupted: _until_interrupted(place, token, interrupted, anew=anew)
+        )
 
 
-async def _until_interrupted(place: Place, token: str, interrupted: asyncio.Event) -> int:
+async def _until_interrupted(place: Place, token: str, interrupted: asyncio.Event, *, anew: bool) -> int:
     stages = Stages()
     try:
-        await unless(interrupted, _join(place, token, stages))
+        await unless(interrupted, _join(place, token, stages, anew=anew))
     except Cancelled:
         stages.say("the cell is stopped; guests go on running: `./dev join` takes them over again")
     return 0
 
 
-async def _join(place: Place, token: str, stages: Stages) -> None:
+async def _join(place: Place, token: str, stages: Stages, *, anew: bool) -> None:
     with stages.stage(
         "host", "preparing this host" if not place.simulated else "simulated: no bridge, no QEMU"
     ):
         host = prepare(place, stages.say)
-        settings = joining_settings(place.root, host.bridge, host.libvirtd)
-        write_configuration(place.root, settings)
-        if token:
-            check_token(token, Role.CELL)
-            configure(place.root / "config" / "cell.toml", token)
+        server = _configured(place, host, token, stages, anew=anew)
     names = JOINING if not place.simulated else ("cell",)  # nobody asks for a lease where nothing runs
     async with keeping(place, programs(place, host, names), stages) as processes:
-        cell = str(settings["cell"]["id"])
-        with stages.stage("joined", f"{cell} asks to be let in"):
-            await _let_in(place, processes, stages)
-        print(f"\n{cell} is in the zone. Ctrl-C stops the cell and leaves the guests running.", flush=True)
-        await asyncio.Event().wait()  # for as long as nobody interrupts
+        stages.say(f"{server.cell} starts" + (", with a join token" if kept_token(server.file) else ""))
+        async with asyncio.TaskGroup() as jobs:
+            started = jobs.create_task(_started(processes))
+            await Telling(server, stages, started).run()
 
 
-async def _let_in(place: Place, processes: Processes, stages: Stages) -> None:
-    """Returns when the cell serves; says the code for as long as an administrator is waited for."""
-    async with asyncio.TaskGroup() as jobs:
-        telling = jobs.create_task(_tell_code(place.root / "data" / "cell" / "identity", stages))
-        await processes.wait_ready(*(each.name for each in processes.programs), limit_s=LIMIT_S)
-        telling.cancel()
+async def _started(processes: Processes) -> None:
+    await processes.wait_ready(*(each.name for each in processes.programs), limit_s=LIMIT_S)
 
 
-async def _tell_code(identity: Path, stages: Stages) -> None:
-    told = ""
-    while True:
-        found = application.read(identity)
-        if found is not None and found.state == "waiting" and found.code not in {"", told}:
-            stages.say(
-                f"waits to be admitted, with the code {found.code}; compare it where the zone is, and run"
-            )
-            stages.say(f"nanoctl cell admit {found.fingerprint[:SHORT]}")
-            told = found.code
-        await asyncio.sleep(LOOK_S)
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The cell that joins."""
+
+    cell: str
+    file: Path
+    """Its configuration."""
+    identity: Path
+    began_ms: int
+    """What was written down before is of an earlier try."""
+
+
+def _configured(place: Place, host: Host, token: str, stages: Stages, *, anew: bool) -> Server:
+    """The files of the cell as they are to be for this try."""
+    settings = joining_settings(place.root, host.bridge, host.libvirtd)
+    write_configuration(place.root, settings)
+    file = place.root / "config" / "cell.toml"
+    identity = place.root / "data" / "cell" / "identity"
+    if anew:
+        for line in start_over(identity):
+            stages.say(line)
+    known = standing.read(identity)
+    if token:
+        check_zone(identity, token)
+        configure(file, token)
+    elif anew or (known is not None and known.state is State.TOKEN_REFUSED):
+        configure(file, "")
+    cell = str(tomllib.loads(file.read_text()).get("id", settings["cell"]["id"]))
+    return Server(cell, file, identity, time.time_ns() // 1_000_000)
+
+
+class Telling:
+    """Says each change of how the server stands."""
+
+    def __init__(self, server: Server, stages: Stages, started: asyncio.Task[None]) -> None:
+        self._server = server
+        self._stages = stages
+        self._started = started
+        self._token = kept_token(server.file)
+        self._said: list[str] = []
+        self._strange_since: float | None = None
+        self._ready_since: float | None = None
+
+    async def run(self) -> None:
+        """Until cancelled. `Forbidden`, `Untrusted`: the token is of no use."""
+        while True:
+            self.tell(Told(self._server.identity, Role.CELL, _JOIN), time.monotonic())
+            await asyncio.sleep(LOOK_S)
+
+    def tell(self, told: Told, now_s: float) -> None:
+        """Say what is so at `now_s`, once; what was written down before this try is passed over."""
+        found = told.found
+        if found is not None and found.said_ms >= self._server.began_ms:
+            self._check_token(found, now_s)
+            lines = self._lines(found, told, now_s)
+        else:
+            lines = self._unheard(told, now_s)
+        if lines and lines != self._said:
+            self._said = lines
+            for line in lines:
+                self._stages.say(line)
+
+    def _check_token(self, found: Standing, now_s: float) -> None:
+        """A token that is of no use must not be what the next start asks with."""
+        if found.state is State.TOKEN_REFUSED:
+            configure(self._server.file, "")
+            raise Forbidden(f"{found.why}; {_GIVEN_UP}")
+        if found.state is State.ASKS and found.doubt and self._token:
+            self._strange_since = self._strange_since or now_s
+            if now_s - self._strange_since > STRANGE_S:
+                configure(self._server.file, "")
+                raise Untrusted(f"{found.doubt}; {_GIVEN_UP}")
+
+    def _lines(self, found: Standing, told: Told, now_s: float) -> list[str]:
+        match found.state:
+            case State.JOINED if not found.doubt and found.heard_ms < self._server.began_ms:
+                return self._unheard(told, now_s)
+            case State.JOINED if not found.doubt:
+                stops = "Ctrl-C stops the cell and leaves the guests running."
+                return [f"{self._server.cell} is in the zone. {stops}"] if self._started.done() else []
+            case State.WAITS if told.code:
+                compare = "compare it where the zone is, and run"
+                return [
+                    f"waits to be admitted, with the code {told.code}; {compare}",
+                    f"nanoctl cell admit {told.fingerprint[:SHORT]}",
+                ]
+            case State.ASKS if not found.why:
+                return ["asks to be let in, and looks for the scheduler"]
+        return told.lines()
+
+    def _unheard(self, told: Told, now_s: float) -> list[str]:
+        """It runs by what it is since before; nobody has confirmed that yet."""
+        if not self._started.done() or told.member is None:
+            return []
+        self._ready_since = self._ready_since or now_s
+        if now_s - self._ready_since <= CONFIRMED_S:
+            return []
+        before = f"{self._server.cell} runs, and was let into the zone {told.member.named} before"
+        return [f"{before}; its scheduler is not heard now, and is looked for"]

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from nano.cli import settings
 from nano.cli.client import Client, Refused
+from nano.fabric.joining import join_token
 from tests.support.fleets import fleet, up_until_told
 from tests.support.netns import fresh_network
 from tests.support.veth import OtherServer, other_server
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="networks of our own n
 
 IN_THE_ZONE = re.compile(r"(?P<cell>Cell_[0-9a-f]{12}) is in the zone")
 CODE = re.compile(r"with the code (?P<code>[0-9A-Z]{4}-[0-9A-Z]{4})")
+REMOVED = re.compile(r"removed from the zone .* by an operator")
 ADMIT = re.compile(r"nanoctl cell admit (?P<fingerprint>[0-9a-f]+)")
 
 
@@ -71,6 +75,13 @@ class Server:
         self.process = process
         self.said = ""
 
+    def ends(self, status: int) -> str:
+        """What it has said when it has ended like that."""
+        assert self.process.stdout is not None
+        self.said += self.process.stdout.read()
+        assert self.process.wait() == status, self.said
+        return self.said
+
     def says(self, what: re.Pattern[str]) -> re.Match[str]:
         """Reads on until it has said so."""
         assert self.process.stdout is not None
@@ -88,8 +99,21 @@ def joining(zone: Zone, root: Path, *words: str) -> Iterator[Server]:
         try:
             yield Server(process)
         finally:
-            process.send_signal(signal.SIGINT)
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
             process.communicate()
+
+
+def status(zone: Zone, root: Path) -> str:
+    """What `nanoctl join --status` says on the other server, in its checkout."""
+    folder = root.parent / "checkout"
+    folder.mkdir(exist_ok=True)
+    (folder / "var").unlink(missing_ok=True)
+    (folder / "var").symlink_to(root)
+    words = zone.other.command(sys.executable, "-m", "nano.cli", "join", "--status")
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 @pytest.fixture
@@ -109,7 +133,25 @@ def test_by_token_a_second_server_joins_with_one_command(zone: Zone, tmp_path: P
         (member,) = [one for one in zone.data("GET", "/members/")["members"] if one["id"] == cell]
         assert member["how"] == "token"
     with joining(zone, tmp_path / "third", token) as server:
-        assert "was used by another server" in server.says(re.compile(r"cell ended with status 1.*"))[0]
+        assert "was used by another server" in server.ends(1)
+    with joining(zone, tmp_path / "third") as server:  # and is not what the next try asks with
+        server.says(CODE)
+
+
+def test_a_token_that_cannot_let_this_server_in_ends_it(zone: Zone, tmp_path: Path) -> None:
+    gateways = zone.data("POST", "/join_tokens/", {"role": "gateway"})["token"]
+    with joining(zone, tmp_path / "second", gateways) as server:
+        said = server.ends(1)
+    assert "nanoctl token create --role cell" in said
+    assert "nanoctl join --role gateway -" in said
+    revoked = zone.data("POST", "/join_tokens/", {"role": "cell"})
+    zone.data("DELETE", f"/join_tokens/{revoked['id']}")
+    with joining(zone, tmp_path / "second", revoked["token"]) as server:
+        assert "it was revoked" in server.ends(1)
+    elsewhere = join_token.decode(revoked["token"])
+    foreign = join_token.encode(replace(elsewhere, zone="0123456789abcdef", authorities=(bytes(32),)))
+    with joining(zone, tmp_path / "second", foreign) as server:
+        assert "another zone, or somebody in between" in server.ends(1)
 
 
 def test_by_discovery_a_second_server_waits_until_it_is_admitted(zone: Zone, tmp_path: Path) -> None:
@@ -143,3 +185,33 @@ def test_a_server_that_is_shut_out_is_shut_out_while_it_runs(zone: Zone, tmp_pat
         zone.data("DELETE", f"/members/cell/{cell}")
         zone.until("/members/", lambda page: page["uninformed"] == 0)
         assert cell not in [one["name"] for one in zone.data("GET", "/compute_pool_cells/default")]
+        server.says(REMOVED)
+        assert status(zone, tmp_path / "second").startswith("removed from the zone")
+    key = (tmp_path / "second" / "data" / "cell" / "identity" / "key.pem").read_bytes()
+    with joining(zone, tmp_path / "second") as server:  # a new start alone changes nothing
+        server.says(REMOVED)
+        assert "is in the zone" not in server.said
+    again = zone.data("POST", "/join_tokens/", {"role": "cell"})["token"]
+    with joining(zone, tmp_path / "second", again) as server:
+        assert server.says(IN_THE_ZONE)["cell"] == cell
+        assert status(zone, tmp_path / "second").startswith("in the zone")
+    assert (tmp_path / "second" / "data" / "cell" / "identity" / "key.pem").read_bytes() != key
+
+
+def test_a_server_starts_over_with_another_code_and_says_when_it_is_refused(
+    zone: Zone, tmp_path: Path
+) -> None:
+    root = tmp_path / "second"
+    with joining(zone, root) as server:
+        before = server.says(CODE)["code"]
+        assert before in status(zone, root)
+    with joining(zone, root, "--start-over") as server:
+        server.says(re.compile(f"discarded: its request .* with the code {before}"))
+        code, fingerprint = server.says(CODE)["code"], server.says(ADMIT)["fingerprint"]
+        assert code != before
+        zone.data("DELETE", f"/applicants/{fingerprint}")
+        server.says(re.compile(r"refused since .*"))
+        server.says(re.compile(r"an administrator refused"))
+        said = status(zone, root)
+        assert f"nanoctl cell admit {fingerprint}" in said
+        assert code not in said

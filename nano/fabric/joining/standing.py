@@ -19,7 +19,7 @@ STANDING_FILE = "standing.json"
 
 _log = structlog.get_logger("nano.joining")
 
-HEARD_EVERY_MS = 3_600_000
+HEARD_EVERY_MS = 300_000
 """How old `heard_ms` may get before it is written again while all is well."""
 
 
@@ -29,7 +29,8 @@ class State(StrEnum):
     WAITS = "waits"
     """For an administrator."""
     REFUSED = "refused"
-    """By an administrator, or with the join token that it has."""
+    """By an administrator, or because it may not wait at all."""
+    TOKEN_REFUSED = "token-refused"  # noqa: S105 - a word, no secret
     JOINED = "joined"
     REMOVED = "removed"
     """Its key was shut out of the zone."""
@@ -87,6 +88,7 @@ class Note:
         self._now_ms = now_ms
         self._said: Standing | None = None
         """What was written last in this life of the process."""
+        self._taken_ms = -HEARD_EVERY_MS
 
     @property
     def kept(self) -> Standing | None:
@@ -113,11 +115,10 @@ class Note:
 
     def is_taken(self) -> bool:
         """A scheduler of the zone has just taken it for a member: whether that is news."""
-        said, now_ms = self._said, self._now_ms()
-        if said is not None and said.state is State.JOINED and not said.doubt:
-            age_ms = now_ms - said.heard_ms
-            return self.says(State.JOINED, heard_ms=now_ms if age_ms >= HEARD_EVERY_MS else said.heard_ms)
-        return self.says(State.JOINED, heard_ms=now_ms)
+        now_ms = self._now_ms()
+        if not 0 <= now_ms - self._taken_ms < HEARD_EVERY_MS:
+            self._taken_ms = now_ms
+        return self.says(State.JOINED, heard_ms=self._taken_ms)
 
     def doubts(self, why: str) -> bool:
         """Whether that is news. What was sure stays so."""

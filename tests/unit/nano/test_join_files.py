@@ -1,4 +1,4 @@
-"""The files of a server that joins: the configuration of its service, its token, and what it has come to."""
+"""The files of a server that joins: the configuration of its service, its token, its identity folder."""
 
 import errno
 import os
@@ -8,12 +8,21 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from nano.fabric.joining import application
 from nano.fabric.joining.join_token import TokenText, encode
-from nano.join_files import changed, check_token, configure, given_token, state
-from nano.model.errors import Invalid, NotFound
+from nano.fabric.joining.standing import Note, State
+from nano.join_files import (
+    changed,
+    check_token,
+    check_zone,
+    configure,
+    given_token,
+    located,
+    membership,
+    start_over,
+)
+from nano.model.errors import Conflict, Invalid
 from nano.model.peers import Role
 from nano.service import read_config
 from services.cell.config import Config
@@ -113,7 +122,7 @@ def test_what_cannot_be_changed_line_by_line_is_left_to_a_person(tmp_path: Path,
 
 def test_a_token_for_another_role_or_of_the_past_is_refused_before_anything_is_written() -> None:
     check_token(token(), "cell")
-    with pytest.raises(Invalid, match="is not for a gateway"):
+    with pytest.raises(Invalid, match=r"is not for a gateway.*nanoctl token create --role gateway"):
         check_token(token(), "gateway")
     with pytest.raises(Invalid, match="has expired"):
         check_token(token(expires_ms=1), "cell")
@@ -121,15 +130,35 @@ def test_a_token_for_another_role_or_of_the_past_is_refused_before_anything_is_w
         check_token("nano-x", "cell")
 
 
-def test_the_state_is_read_from_the_folders_of_the_service(tmp_path: Path) -> None:
-    file = tmp_path / "cell.toml"
-    with pytest.raises(NotFound, match="nanoctl join first"):
-        state(file, "cell")
-    file.write_text(f'[paths]\ndata = "{tmp_path / "data"}"\n')
-    identity = tmp_path / "data" / "identity"
-    identity.mkdir(parents=True)
-    assert state(file, "cell")["state"] == "new"
-    asked = application.Application(
+def test_a_token_of_another_zone_takes_no_member_away_unless_it_starts_over(tmp_path: Path) -> None:
+    identity = issue(make_zone(tmp_path / "zone"), Role.CELL, "c1").certificate_file.parent
+    zone = membership(identity)
+    assert zone is not None
+    with pytest.raises(Conflict, match=f"in the zone lab \\({zone.zone}\\).*--start-over"):
+        check_zone(identity, token())
+    Note(identity, lambda: 1).says(State.REMOVED)
+    check_zone(identity, token())  # out of it anyway
+    check_zone(tmp_path / "nowhere", token())
+
+
+def test_the_file_of_this_folder_is_found_where_it_joined_a_zone_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    system, here = Path("/etc/nano/cell.toml"), Path("var/config/cell.toml")
+    assert located("cell", None) == system
+    here.parent.mkdir(parents=True)
+    here.write_text("")
+    (here.parent / "fleet.toml").write_text("joined = false")  # a whole zone: its cell joins nothing
+    assert located("cell", None) == system
+    (here.parent / "fleet.toml").write_text("joined = true")
+    assert located("cell", None) == here
+    assert located("cell", Path("x")) == Path("x")
+    assert located("gateway", None) == Path("/etc/nano/gateway.toml")
+
+
+def _asked(identity: Path) -> application.Application:
+    return application.Application(
         role=Role.CELL,
         id="Cell_1",
         fingerprint="a1" * 32,
@@ -138,21 +167,22 @@ def test_the_state_is_read_from_the_folders_of_the_service(tmp_path: Path) -> No
         scheduler="10.0.0.1:5600",
         scheduler_id="main",
         nonce=application.new_nonce(),
+        code="7K2M-Q0XD",
     )
-    application.write(identity, asked)
-    assert state(file, "cell")["state"] == "new"
-    application.write(identity, replace(asked, code="7K2M-Q0XD"))
-    waits = state(file, "cell")
-    assert (waits["state"], waits["code"]) == ("waits", "7K2M-Q0XD")
-    assert "7K2M-Q0XD" in waits["said"]
 
 
-def test_a_server_that_was_let_in_names_its_zone(tmp_path: Path) -> None:
-    authority = make_zone(tmp_path / "zone")
-    made = issue(authority, Role.CELL, "c1")
-    file = tmp_path / "cell.toml"
-    file.write_text(f'[paths]\ndata = "{tmp_path / "data"}"\n')
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "identity").symlink_to(made.certificate_file.parent)
-    found = state(file, "cell")
-    assert (found["state"], found["zone"]) == ("joined", authority.zone.id)
+@pytest.mark.parametrize("removed", [True, False])
+def test_starting_over_says_what_goes_and_touches_nothing_else(tmp_path: Path, *, removed: bool) -> None:
+    identity = issue(make_zone(tmp_path / "zone"), Role.CELL, "c1").certificate_file.parent
+    (identity / "trust.json").write_text("{}")
+    (identity.parent / "storage").mkdir()
+    note = Note(identity, lambda: 1)
+    note.says(State.REMOVED if removed else State.JOINED)
+    application.write(identity, _asked(identity))
+    said = "\n".join(start_over(identity))
+    assert "discarded: its certificate of the zone lab" in said
+    assert "to zone 0011 at 10.0.0.1:5600, with the code 7K2M-Q0XD" in said
+    assert ("discarded: its key" in said) == removed
+    assert {path.name for path in identity.iterdir()} == (set() if removed else {"key.pem"})
+    assert (identity.parent / "storage").is_dir()
+    assert start_over(identity)[-1] == "kept: its instances and their disks"
