@@ -117,14 +117,12 @@ class Told:
         ]
 
     def _removed(self) -> list[str]:
+        back = f"to come back, make a token where the zone is (nanoctl token create), and here: {self._join}"
+        wait = "or have it wait to be admitted: the same with --start-over in place of the token"
         stays = "It comes back with another key, and with the instances and disks that it has"
         return [
             f"removed{self._of_zone} by an operator, known{self._since}: the scheduler refuses its key",
-            _line(
-                "next",
-                f"to come back, make a token where the zone is (nanoctl token create), and here: "
-                f"{self._join}. {stays}",
-            ),
+            _line("next", f"{back}; {wait}. {stays}"),
         ]
 
     def _left_behind(self) -> list[str]:

@@ -67,7 +67,7 @@ async def _join(place: Place, token: str, stages: Stages, *, anew: bool) -> None
         server = _configured(place, host, token, stages, anew=anew)
     names = JOINING if not place.simulated else ("cell",)  # nobody asks for a lease where nothing runs
     async with keeping(place, programs(place, host, names), stages) as processes:
-        stages.say(f"{server.cell} starts" + (", with a join token" if kept_token(server.file) else ""))
+        stages.say(f"{server.cell} starts" + (", with a join token" if token else ""))
         async with asyncio.TaskGroup() as jobs:
             started = jobs.create_task(_started(processes))
             await Telling(server, stages, started).run()

@@ -42,6 +42,7 @@ OVERTAKEN_LIMIT = 100_000
 """Removals and rotations between a backup and now; each is a deed of a person."""
 BY_TOKEN = frozenset({Role.CELL, Role.IMAGESTORE, Role.ADDRESSPOOL, Role.GATEWAY})
 _SHORT = 16
+_READ_AS = str.maketrans("OIL", "011")  # Crockford's base32 (nano/fabric/joining/short_code.py)
 
 
 class MemberPut(msgspec.Struct, frozen=True, tag="member_put"):
@@ -359,8 +360,9 @@ class Membership:
         applicant = self.applicant(prefix)
         if code and _letters(code) != _letters(applicant.code):
             raise Conflict(
-                f"the code of {applicant.fingerprint[:_SHORT]} is {applicant.code} here: if the other end "
-                f"shows {code!r:.20}, somebody stands in between; do not admit it",
+                f"the code of {applicant.fingerprint[:_SHORT]} is {applicant.code} here, not {code!r:.20}: it "
+                "was mistyped, or read at another server; look at it again. If it is what that very server "
+                "shows, somebody stands in between: do not admit it",
                 field="code",
                 subject=applicant.fingerprint,
             )
@@ -528,8 +530,9 @@ class Membership:
 
 
 def _letters(code: str) -> str:
-    """The code as it is compared: people leave out the dash and do not shout."""
-    return code.replace("-", "").replace(" ", "").upper()
+    """The code as it is compared: people leave out the dash, do not shout, and take 0 and 1, which it has,
+    for letters that it has not."""
+    return code.replace("-", "").replace(" ", "").upper().translate(_READ_AS)
 
 
 def _unfit(token: JoinToken, peer: Peer, fingerprint: str, now_ms: int) -> str | None:

@@ -26,7 +26,7 @@ __all__ = ["fresh_network"]
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="networks of our own need root")
 
 IN_THE_ZONE = re.compile(r"(?P<cell>Cell_[0-9a-f]{12}) is in the zone")
-CODE = re.compile(r"with the code (?P<code>[0-9A-Z]{4}-[0-9A-Z]{4})")
+CODE = re.compile(r"admitted, with the code (?P<code>[0-9A-Z]{4}-[0-9A-Z]{4})")
 REMOVED = re.compile(r"removed from the zone .* by an operator")
 ADMIT = re.compile(r"nanoctl cell admit (?P<fingerprint>[0-9a-f]+)")
 

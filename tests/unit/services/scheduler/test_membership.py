@@ -213,6 +213,15 @@ def test_tokens_are_bounded_and_old_ones_go_when_another_is_made() -> None:
 # ------------------------------------------------------------------ applicants
 
 
+def test_a_code_is_compared_as_people_read_it_and_another_one_is_likely_a_slip() -> None:
+    book = waiting(replace(applicant(KEY), code="10AB-01CD"))
+    with pytest.raises(Conflict) as refused:
+        book.admit(KEY, 20, code="10AB-01CE")
+    said = refused.value.message
+    assert said.index("was mistyped") < said.index("another server") < said.index("stands in between")
+    assert book.admit(KEY, 20, code="loab oicd")
+
+
 def test_two_that_claim_one_name_are_two() -> None:
     book = waiting(applicant(KEY), applicant(KEY2, 11))
     assert [one.fingerprint for one in book.claiming(CELL)] == [KEY, KEY2]
