@@ -226,7 +226,7 @@ class Applicant:
             if shown not in trusted:
                 raise Untrusted(
                     f"the scheduler there is of the authority {shown[:16]}, which is none of zone "
-                    f"{member_of.zone}: to leave that zone for another, move {self.folder.path} away"
+                    f"{member_of.zone}: to leave that zone for another, run nanoctl join --start-over"
                 )
             return
         first = self._waiting()

@@ -201,7 +201,7 @@ class Membership:
         if removal is not None:
             raise Forbidden(
                 f"the key {fingerprint[:_SHORT]} of {removal.role}/{removal.id} was removed from the zone: "
-                "to join again, let the server make another key (move its identity folder away)",
+                "to join again it needs another key, which a new join token or --start-over has it make",
                 subject=fingerprint,
             )
 
@@ -360,8 +360,8 @@ class Membership:
         applicant = self.applicant(prefix)
         if code and _letters(code) != _letters(applicant.code):
             raise Conflict(
-                f"the code of {applicant.fingerprint[:_SHORT]} is {applicant.code} here, not {code!r:.20}: it "
-                "was mistyped, or read at another server; look at it again. If it is what that very server "
+                f"the code of {applicant.fingerprint[:_SHORT]} is {applicant.code} here, not {code!r:.20}: "
+                "it was mistyped, or read at another server; look again. If it is what that very server "
                 "shows, somebody stands in between: do not admit it",
                 field="code",
                 subject=applicant.fingerprint,

@@ -126,6 +126,19 @@ async def _wait(stub: EchoStub) -> None:
         pass
 
 
+async def test_nobody_may_send_much_before_it_is_known_and_members_more_from_their_first_call_on(
+    lab: Lab,
+) -> None:
+    async with door(lab) as (_, scheduler), linked(scheduler.address, stranger()) as channel:
+        await EchoStub(Channel("s", channel._connect, BytesCodec())).who_am_i(timeout=5)
+        assert (await channel._connect()).quic._remote_max_data == ends.UNKNOWN_BYTES
+        async with lab.join(Role.GATEWAY, "g1") as gateway:
+            way = gateway.channel(Role.SCHEDULER, "s1")
+            link = await way._connect()
+            await link.ping()
+            assert link.quic._remote_max_data >= ends.CALL_WINDOWS.connection_bytes
+
+
 async def test_too_many_applicants_cost_the_oldest_its_link_and_no_member_anything(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

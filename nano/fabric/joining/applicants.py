@@ -9,6 +9,7 @@ who holds a token is done in a moment, and nobody can keep others out by staying
 import asyncio
 from collections import Counter
 
+from nano.fabric.links.ends import UNKNOWN_BYTES
 from nano.fabric.links.link import Link
 from nano.fabric.packets.quic import KIB, Windows
 from nano.model.errors import Exhausted
@@ -19,8 +20,8 @@ LINK_LIMIT = 32
 IDLE_S = 30.0
 """How long such a link may be without a call."""
 
-WINDOWS = Windows(stream_bytes=32 * KIB, connection_bytes=64 * KIB, streams=8)
-"""What a link may send beyond what is consumed, once it has used up what every handshake is given."""
+WINDOWS = Windows(stream_bytes=32 * KIB, connection_bytes=UNKNOWN_BYTES, streams=8)
+"""What a link may send beyond what is consumed: no more than every peer may that is not known yet."""
 
 _RETRY_AFTER_S = 5.0
 

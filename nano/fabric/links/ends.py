@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from aioquic.quic.configuration import QuicConfiguration
@@ -17,13 +17,17 @@ from nano.fabric.links.link import Link
 from nano.fabric.links.liveness import Pace, Patience
 from nano.fabric.packets.address import Address
 from nano.fabric.packets.half_open import HANDSHAKE_S, Entry, HalfOpen
-from nano.fabric.packets.quic import MIB, Connection, Windows, for_one_link, header_of, short_id_of
+from nano.fabric.packets.quic import KIB, MIB, Connection, Windows, for_one_link, header_of, short_id_of
 from nano.fabric.packets.udp import Endpoint, Train, bind
 from nano.model.errors import NanoError, Unreachable
 from nano.model.peers import Peer, Role
 
 CALL_WINDOWS = Windows()
 BULK_WINDOWS = Windows(stream_bytes=6 * MIB, connection_bytes=16 * MIB)
+
+UNKNOWN_BYTES = 64 * KIB
+"""What a peer may send us on all streams together before we know who it is. It learns of more with the packet
+that confirms its handshake, and sends no more than this in its first round trip anyway."""
 
 IDLE_TIMEOUT_S = 3600.0
 """QUIC's own idle timeout, which knows nothing of busy processes: silence is `liveness.py`'s to judge."""
@@ -265,6 +269,8 @@ class Listener(_End):
 
     def link_up(self, link: Link) -> None:
         self._half_open.done(link)
+        if link.peer.role is not Role.APPLICANT:
+            link.quic.widen(self._windows)
         super().link_up(link)
 
     def address_issued(self, link: Link, connection_id: bytes) -> None:
@@ -333,7 +339,7 @@ class Listener(_End):
     def _accept(self, connection_id: bytes, entry: Entry, configuration: QuicConfiguration) -> Link:
         connection = Connection(
             configuration,
-            self._windows,
+            replace(self._windows, connection_bytes=UNKNOWN_BYTES),
             original_destination_connection_id=entry.original_id,
             retry_source_connection_id=entry.retry_id,
         )
