@@ -174,13 +174,13 @@ async def test_what_a_token_is_refused_for_is_written_down(zone: Zone) -> None:
         await zone.join(Peer(Role.CELL, "c2"), token=token)
         with pytest.raises(Forbidden):
             await zone.join(CELL, token=token)
-        found = await _is(zone, State.REFUSED)
+        found = await _is(zone, State.TOKEN_REFUSED)
         assert "used by another server" in found.why
         assert found.token == join_token.decode(token).name
         gateways = await door.token(Role.GATEWAY)
         with pytest.raises(Forbidden):
             await zone.join(CELL, token=gateways)
-        assert "does not let in" in (await _is(zone, State.REFUSED)).why
+        assert "does not let in" in (await _is(zone, State.TOKEN_REFUSED)).why
 
 
 # ------------------------------------------------------------------ left behind
