@@ -13,6 +13,7 @@ import json
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -62,12 +63,7 @@ How = Callable[[Side, Network, float], dict[str, float]]
 
 
 def on_path(
-    rounds: int,
-    seconds: float,
-    how: How,
-    network: Network,
-    identities: tuple[Identity, Identity],
-    folder: Path,
+    plan: Plan, how: How, network: Network, identities: tuple[Identity, Identity], folder: Path
 ) -> dict[str, float]:
     """Medians of all rounds."""
     cell, scheduler = identities
@@ -75,7 +71,7 @@ def on_path(
         up.enter_context(bodies.nginx(cell, network, folder, 1024 * MIB))
         server = up.enter_context(side(bodies.serve_fabric, cell, network))
         client = up.enter_context(side(bodies.fetch_fabric, scheduler, network, server.ready))
-        found = [how(client, network, seconds) for _ in range(rounds)]
+        found = [how(client, network, plan.seconds) for _ in range(plan.rounds)]
     return {way: round(median(one[way] for one in found), 1) for way in ("tcp", "fabric")}
 
 
@@ -92,7 +88,7 @@ def measure(plan: Plan, folder: Path, losses: tuple[float, ...] = LOSSES) -> Par
         )
         for name, how, mbit_per_s, seconds in hows:
             with far_path(folder, round_trip_ms=ROUND_TRIP_MS, loss=loss, mbit_per_s=mbit_per_s) as network:
-                found[name] = on_path(plan.rounds, seconds, how, network, identities, folder)
+                found[name] = on_path(replace(plan, seconds=seconds), how, network, identities, folder)
         where = f"{ROUND_TRIP_MS:g} ms, loss {loss:.1%}"
         part.figures[where] = found
         print(f"{where:18s} MB/s  alone {found['alone']}  together {found['together']}")

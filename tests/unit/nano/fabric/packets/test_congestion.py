@@ -75,7 +75,7 @@ def test_beside_one_that_halves_at_each_loss_neither_gets_less_than_a_third() ->
 
 @pytest.mark.parametrize("loss", [0.0, 0.03])
 def test_beside_one_that_keeps_the_queue_full_neither_gets_less_than_a_third(loss: float) -> None:
-    """As the kernel's BBR does: two products and some for lumps, of the shortest round trip there ever was."""
+    """As the kernel's BBR does: two products and some for lumps, of the shortest round trip ever."""
     rate = 7.5e6  # at which the lumps that we allow for are less than the path's own product
     ours, theirs = Flow(_control()), Flow(_Clinging(max_datagram_size=PACKET_BYTES))
     World(Path(rate, ROUND_TRIP_S, 2.5 * rate * ROUND_TRIP_S, loss), ours, theirs).run(25.0)
