@@ -1,6 +1,6 @@
 """What several processes with a link each would carry: as many pairs of server and client, at once.
 
-.venv/bin/python -m bench.fabric.lanes [--quick]      as root: it makes two network namespaces and removes them
+.venv/bin/python -m bench.fabric.lanes [--quick]  as root: it makes two network namespaces and removes them
 
 Each pair is a server and a client in processes of their own, over one cable of MTU 1500, with cores of their
 own as far as there are as many. On a machine of two cores one pair has both.
