@@ -97,6 +97,7 @@ def zone(fresh_network: None, tmp_path: Path) -> Iterator[Zone]:
     root = tmp_path / "first"
     with other_server() as other, up_until_told(root, "--simulated", "--open") as (_, said):
         assert "./dev join -" in said
+        assert said.index("UDP 5600") < said.index("starting scheduler")
         with Client(settings.read(root / "nanoctl.toml")) as client:
             yield Zone(root, client, other)
 
