@@ -203,11 +203,14 @@ class Engine:
 
     # -------------------------------------------------------------- giving up
 
-    def abandon_peer(self, peer: Peer) -> None:
-        """It will never come back: what it owes is written off, and all that waits for it goes on without."""
+    def abandon_peer(self, peer: Peer, *changes: msgspec.Struct) -> None:
+        """It will never come back: what it owes is written off, and all that waits for it goes on without.
+
+        `changes` of the book, such as its removal, are made in the same breath.
+        """
         at = str(peer)
         waiting = self._lanes.waiting(at)
-        self._shelf.commit(PeerDeclaredDead(at))
+        self._shelf.commit(*changes, PeerDeclaredDead(at))
         self._lanes.drop(at)
         for task in waiting:
             self._mover.advance(task)

@@ -22,6 +22,9 @@ from nano.shelf import Shelf
 from services.scheduler.inventory import Inventory
 from services.scheduler.samples import Samples
 
+_SHOWN = 10
+"""How many unknown instances of one cell are named in the log."""
+
 _log = structlog.get_logger("scheduler.cells")
 
 
@@ -58,7 +61,7 @@ class Cells:
                 self._heard(peer, cell, report)
             presence = Presence.LEFT
         finally:
-            self._shelf.commit(*self._shelf.book.cell_silent(cell, presence))
+            self._shelf.commit(*self._shelf.book.cell_silent(cell, presence, self._now_ms()))
             self._samples.forget(cell)
 
     def _heard(self, peer: Peer, cell: CellId, report: v1.CellReport) -> None:
@@ -74,6 +77,9 @@ class Cells:
                 *book.account(cell, report.account.incarnation, capabilities, statuses, self._now_ms())
             )
             _log.info("cell.confirmed", cell=cell, instances=len(statuses), pool=book.cells[cell].pool)
+            unknown = [one.instance for one in statuses if one.instance not in book.instances]
+            if unknown:  # forgotten while it was away: nobody here manages them, and their addresses are free
+                _log.warning("cell.unknown_instances", cell=cell, count=len(unknown), first=unknown[:_SHOWN])
         elif report.status is not None:
             self._shelf.commit(*book.reported(cell, wire.incoming(report.status, InstanceStatus, "status.")))
 

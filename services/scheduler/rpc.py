@@ -20,7 +20,7 @@ from nano.model.ids import CellId, InstanceId, PoolName, TaskId, new_instance_id
 from nano.model.instance import Instance, InstanceSpec
 from nano.model.membership import JoinToken, Phase
 from nano.model.peers import Peer, Role
-from nano.model.pool import Pool
+from nano.model.pool import Pool, Presence
 from nano.saga.engine import Engine
 from nano.saga.record import Idempotency, StepMarked, TaskEnded, TaskOpened, TaskTurned
 from nano.saga.step import Saga
@@ -52,6 +52,7 @@ from services.scheduler.membership import (
 from services.scheduler.samples import Samples
 from services.scheduler.tasks.create_instance import CREATE_INSTANCE, CreateInstance
 from services.scheduler.tasks.delete_instance import DELETE_INSTANCE, DeleteInstance
+from services.scheduler.tasks.forget_instance import FORGET_INSTANCE, ForgetInstance
 from services.scheduler.tasks.start_instance import START_INSTANCE, StartInstance
 from services.scheduler.tasks.stop_instance import STOP_INSTANCE, StopInstance
 
@@ -64,6 +65,7 @@ ROLES = {
         "StartInstance",
         "StopInstance",
         "DeleteInstance",
+        "ForgetInstance",
         "CancelTask",
         "PutPool",
         "DeletePool",
@@ -130,10 +132,16 @@ class SchedulerRpc(v1.SchedulerBase):
     async def delete_instance(self, message: v1.InstanceRequest) -> v1.TaskRef:
         return await self._started(message.requester, lambda: self._deletion(InstanceId(message.instance)))
 
+    async def forget_instance(self, message: v1.InstanceRequest) -> v1.TaskRef:
+        return await self._started(message.requester, lambda: self._forgetting(InstanceId(message.instance)))
+
     async def _stop_asking(self, instance: InstanceId) -> None:
-        """Whoever pulls the plug does not wait for a guest that is being asked to leave: the asking ends."""
+        """Whoever pulls the plug does not wait for a guest that is being asked to leave: the asking ends.
+
+        Not where nobody could say that it has ended, since the cell is not there.
+        """
         holder = self._book.tasks.claims.holder(f"instance/{instance}")
-        if holder is None:
+        if holder is None or self._presence_of(instance) is not Presence.ONLINE:
             return
         record = self._book.tasks.record(holder)
         if record.kind != STOP_INSTANCE.name or STOP_INSTANCE.decode(record.notes).mode in _HARD:
@@ -174,11 +182,23 @@ class SchedulerRpc(v1.SchedulerBase):
         notes = DeleteInstance(found.id, found.cell, found.epoch, found.binding is not None)
         return _Story(DELETE_INSTANCE, notes, found.id, (f"instance/{found.id}",))
 
+    def _forgetting(self, asked: InstanceId) -> "_Story":
+        found = self._permitted(Verb.FORGET, asked)
+        notes = ForgetInstance(found.id, found.binding is not None)
+        return _Story(FORGET_INSTANCE, notes, found.id, (f"instance/{found.id}",))
+
     def _permitted(self, verb: Verb, asked: InstanceId) -> Instance:
         found = self._book.instance(asked)
         self._book.tasks.claims.check((f"instance/{found.id}",))  # who is at it says more than the state
-        permit(verb, found, self._book.status(found.id))
+        is_removed = self._presence_of(found.id) is Presence.REMOVED
+        permit(verb, found, self._book.status(found.id), is_cell_removed=is_removed)
         return found
+
+    def _presence_of(self, instance: InstanceId) -> Presence | None:
+        """Of its cell."""
+        found = self._book.instances.get(instance)
+        cell = self._book.cells.get(found.cell) if found else None
+        return cell.presence if cell else None
 
     async def _started(self, requester: v1.Requester | None, story: "Callable[[], _Story]") -> v1.TaskRef:
         """Opens the task, unless the requester's key names it already, and answers when that is durable."""

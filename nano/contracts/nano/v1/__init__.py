@@ -479,7 +479,7 @@ class Cell(betterproto2.Message):
 
     presence: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    `online`, `lost` or `left`.
+    `online`, `lost`, `left` or `removed`.
     """
 
     confirmed: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
@@ -2315,6 +2315,27 @@ class SchedulerStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def forget_instance(
+        self,
+        message: "InstanceRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "TaskRef":
+        """
+        Takes it off the record and frees its address; nothing is erased. Its cell must have been removed.
+        """
+
+        return await self._unary_unary(
+            "/nano.v1.Scheduler/ForgetInstance",
+            message,
+            TaskRef,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def cancel_task(
         self,
         message: "CancelTaskRequest",
@@ -3105,6 +3126,13 @@ class SchedulerBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def forget_instance(self, message: "InstanceRequest") -> "TaskRef":
+        """
+        Takes it off the record and frees its address; nothing is erased. Its cell must have been removed.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def cancel_task(self, message: "CancelTaskRequest") -> "SchedulerReply":
         """
         Fails with `conflict` behind the task's pivot.
@@ -3184,6 +3212,12 @@ class SchedulerBase(betterproto2_grpclib.ServiceBase):
         request = await stream.recv_message()
         assert request is not None
         response = await self.delete_instance(request)
+        await stream.send_message(response)
+
+    async def __rpc_forget_instance(self, stream: "grpclib.server.Stream[InstanceRequest, TaskRef]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.forget_instance(request)
         await stream.send_message(response)
 
     async def __rpc_cancel_task(
@@ -3266,6 +3300,12 @@ class SchedulerBase(betterproto2_grpclib.ServiceBase):
             ),
             "/nano.v1.Scheduler/DeleteInstance": grpclib.const.Handler(
                 self.__rpc_delete_instance,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                InstanceRequest,
+                TaskRef,
+            ),
+            "/nano.v1.Scheduler/ForgetInstance": grpclib.const.Handler(
+                self.__rpc_forget_instance,
                 grpclib.const.Cardinality.UNARY_UNARY,
                 InstanceRequest,
                 TaskRef,

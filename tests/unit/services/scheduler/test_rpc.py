@@ -1,6 +1,6 @@
 """What callers of the scheduler get: tasks that are durable, refusals that say why."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,41 +8,22 @@ import pytest
 
 from nano import wire
 from nano.contracts.nano import v1
-from nano.model.action import Action, Outcome
-from nano.model.errors import Busy, Conflict, Exists, Invalid, NoRoom, NotFound, Unreachable
+from nano.model.errors import Busy, Conflict, Exists, Invalid, NoRoom, NotFound
 from nano.model.ids import PoolName, TaskId
 from nano.model.instance import InstanceStatus, Power, Wanted
 from nano.model.pool import Pool
 from nano.saga.engine import Engine
-from nano.saga.targets import Target
 from nano.shelf import Shelf
 from services.scheduler.inventory import CellPut, InstancePut, Inventory, PoolPut, StatusPut, TemplatePut
 from services.scheduler.rpc import ROLES, SchedulerRpc, told
 from services.scheduler.samples import Samples
 from services.scheduler.tasks import SAGAS
 from services.scheduler.templates import defaults
+from tests.support.absent import Nobody
 from tests.support.nouns import BINDING, CELL, INSTANCE, SPEC
 
 TEMPLATE = defaults(0)[0]
 KNOWN = replace(SPEC, template=TEMPLATE.id)
-
-
-class Nobody:
-    """Callees that are not there: a task waits at its first step on another service."""
-
-    async def begin(
-        self, target: Target, task: TaskId, step: str, action: Action, deadline_ms: int
-    ) -> Outcome:
-        raise Unreachable(f"{target} is not there")
-
-    async def undo(self, target: Target, task: TaskId, step: str) -> Outcome:
-        raise Unreachable(f"{target} is not there")
-
-    async def ask(self, target: Target, task: TaskId, step: str) -> Outcome:
-        raise Unreachable(f"{target} is not there")
-
-    async def forget(self, target: Target, tasks: Sequence[TaskId]) -> None:
-        raise Unreachable(f"{target} is not there")
 
 
 @pytest.fixture
