@@ -414,7 +414,7 @@ def task_list(
             (
                 one["id"],
                 one["kind"],
-                one["subject"],
+                one["name"] or one["subject"],
                 one["state"],
                 one["step"],
                 one["progress_percent"],
@@ -448,7 +448,8 @@ def watched(task: dict[str, Any]) -> str:
     """A line of a watch: for people, or one JSON document."""
     if State.json:
         return msgspec.json.encode(task).decode()
-    return f"{task['id']} {task['kind']} {task['state']} {task['progress_percent']} % {task['step']}"
+    of = task["name"] or task["subject"]
+    return f"{task['id']} {task['kind']} {of} {task['state']} {task['progress_percent']} % {task['step']}"
 
 
 @tasks.command("cancel")

@@ -4,7 +4,14 @@ from services.scheduler.tasks.create_instance import CREATE_INSTANCE
 from services.scheduler.tasks.delete_instance import DELETE_INSTANCE
 from services.scheduler.tasks.forget_instance import FORGET_INSTANCE
 from services.scheduler.tasks.start_instance import START_INSTANCE
-from services.scheduler.tasks.stop_instance import STOP_INSTANCE
+from services.scheduler.tasks.stop_instance import REBOOT_INSTANCE, STOP_INSTANCE
 
-SAGAS = (CREATE_INSTANCE, START_INSTANCE, STOP_INSTANCE, DELETE_INSTANCE, FORGET_INSTANCE)
+SAGAS = (
+    CREATE_INSTANCE,
+    START_INSTANCE,
+    STOP_INSTANCE,
+    REBOOT_INSTANCE,
+    DELETE_INSTANCE,
+    FORGET_INSTANCE,
+)
 """All that the engine must know: a task that was begun is told to its end after any restart."""

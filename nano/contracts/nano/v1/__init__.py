@@ -1576,6 +1576,15 @@ class Task(betterproto2.Message):
 
     requester: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
 
+    name: "str" = betterproto2.field(15, betterproto2.TYPE_STRING)
+    """
+    What its subject was called when it began, `<group>.<name>`, and whose it was.
+    """
+
+    owner: "str" = betterproto2.field(16, betterproto2.TYPE_STRING)
+
+    group: "str" = betterproto2.field(17, betterproto2.TYPE_STRING)
+
 
 default_message_pool.register_message("nano.v1", "Task", Task)
 

@@ -14,8 +14,16 @@ from nano.model.instance import InstanceStatus, Power, Wanted
 from nano.model.pool import Pool
 from nano.saga.engine import Engine
 from nano.shelf import Shelf
-from services.scheduler.inventory import CellPut, InstancePut, Inventory, PoolPut, StatusPut, TemplatePut
-from services.scheduler.rpc import ROLES, SchedulerRpc, told
+from services.scheduler.inventory import (
+    CellPut,
+    InstanceGone,
+    InstancePut,
+    Inventory,
+    PoolPut,
+    StatusPut,
+    TemplatePut,
+)
+from services.scheduler.rpc import ROLES, SchedulerRpc, told, whole
 from services.scheduler.samples import Samples
 from services.scheduler.tasks import SAGAS
 from services.scheduler.templates import defaults
@@ -139,6 +147,42 @@ async def test_what_is_off_cannot_be_stopped_or_restarted(
     shelf.commit(InstancePut(INSTANCE))
     with pytest.raises(Conflict, match="start it first"):
         await rpc.stop_instance(v1.StopInstanceRequest(instance=INSTANCE.id, mode=mode))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("graceful", "stop_instance"),
+        ("force", "stop_instance"),
+        ("reboot", "reboot_instance"),
+        ("reset", "reboot_instance"),
+    ],
+)
+async def test_a_task_is_called_what_people_call_it_and_knows_whose_instance_it_is_about(
+    shelf: Shelf[Inventory], rpc: SchedulerRpc, mode: str, kind: str
+) -> None:
+    spec = replace(SPEC, owner="ann", group="red")
+    shelf.commit(InstancePut(replace(INSTANCE, spec=spec)))
+    report(shelf, Power.RUNNING)
+    answer = await rpc.stop_instance(v1.StopInstanceRequest(instance=INSTANCE.id, mode=mode))
+    shelf.commit(InstanceGone(INSTANCE.id))
+    restored = Inventory.restore(shelf.book.snapshot())
+    for book in (shelf.book, restored):
+        task = book.tasks.view(TaskId(answer.task))
+        assert (task.kind, task.name, task.owner, task.group) == (kind, "red.vm", "ann", "red")
+    (shown,) = whole(restored).tasks
+    assert (shown.name, shown.owner, shown.group) == ("red.vm", "ann", "red")
+
+
+async def test_whoever_presses_reset_does_not_wait_for_a_guest_that_was_asked_to_restart(
+    shelf: Shelf[Inventory], rpc: SchedulerRpc
+) -> None:
+    shelf.commit(InstancePut(INSTANCE))
+    report(shelf, Power.RUNNING)
+    asked = await rpc.stop_instance(v1.StopInstanceRequest(instance=INSTANCE.id, mode="reboot"))
+    with pytest.raises(Busy, match=asked.task):
+        await rpc.stop_instance(v1.StopInstanceRequest(instance=INSTANCE.id, mode="reset"))
+    assert shelf.book.tasks.record(TaskId(asked.task)).back  # it was told to give up
 
 
 async def test_a_mode_that_is_none_is_named(rpc: SchedulerRpc) -> None:
