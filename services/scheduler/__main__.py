@@ -63,7 +63,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         engine = Engine(shelf, SAGAS, RemoteCallees(fabric), now_ms=now_ms)
         engine.resume()  # claims are there again before anything is served
         members = Members(shelf, fabric, grants, (own, place.member), now_ms)
-        cells = Cells(shelf, fabric, samples, now_ms, first_pool)
+        cells = Cells(shelf, engine, fabric, samples, now_ms, first_pool=first_pool)
         jobs = await up.enter_async_context(asyncio.TaskGroup())
         for name, job in (
             ("engine", engine.run()),

@@ -169,7 +169,9 @@ class World:
         engine = Engine(shelf, SAGAS, RemoteCallees(fabric), now_ms=self.now_ms)
         engine.resume()
         jobs.create_task(engine.run(), name="engine")
-        jobs.create_task(Cells(shelf, fabric, samples, self.now_ms, POOL).listen(), name="cells")
+        jobs.create_task(
+            Cells(shelf, engine, fabric, samples, self.now_ms, first_pool=POOL).listen(), name="cells"
+        )
         jobs.create_task(hear_outcomes(fabric, engine, CALLEES), name="outcomes")
         rpc = scheduler_rpc.SchedulerRpc(shelf, engine, samples, self.now_ms)
         # Nobody here has a key: no token is made, and no authority rotated.

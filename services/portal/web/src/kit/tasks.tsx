@@ -31,9 +31,10 @@ const KINDS = [
   'reboot_instance',
   'delete_instance',
   'forget_instance',
+  'switch_off_forgotten',
 ] as const;
 /** Behind these the instance has no page any more. */
-const ENDS: readonly string[] = ['delete_instance', 'forget_instance'];
+const ENDS: readonly string[] = ['delete_instance', 'forget_instance', 'switch_off_forgotten'];
 const STEPS = [
   'reserve_room',
   'pin_image',
@@ -46,6 +47,7 @@ const STEPS = [
   'stop_instance',
   'mark_deleting',
   'mark_forgotten',
+  'switch_off',
   'delete_instance',
   'release_address',
   'forget_instance',
