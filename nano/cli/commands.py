@@ -482,15 +482,19 @@ def finish(client: Client, task: str, label: str, *, always: bool = False) -> No
     """Waits until a task has ended, showing how far it is; Refused carries the task's own error."""
     if not task or not (State.wait or always):
         return
+    last: dict[str, Any] = {}
     try:
         with progress_line(label) as update:
-            ended = wait_for_task(client, task, update)
+
+            def see(known: dict[str, Any]) -> None:
+                last.update(known)
+                update(known)
+
+            ended = wait_for_task(client, task, see)
     except KeyboardInterrupt:
-        typer.echo(
-            f"{label}: the task goes on; follow it with: nanoctl task watch {task}, or have it undone with: "
-            f"nanoctl task cancel {task}",
-            err=True,
-        )
+        undo = f", or have it undone with: nanoctl task cancel {task}" if last.get("cancellable") else ""
+        said = f"{label}: the task goes on; follow it with: nanoctl task watch {task}{undo}"
+        typer.echo(said, err=True)
         raise
     if ended["state"] == TaskState.CANCELLED:
         raise Refused(f"{label}: cancelled, and undone", 409)

@@ -217,7 +217,8 @@ async def test_whoever_waits_for_an_absent_cell_is_told_and_may_leave_or_cancel(
         task = line.split()[-1]
         assert line.endswith(f"cancel with: nanoctl task cancel {task}\n")
         waiting.interrupt()
-        assert f"nanoctl task watch {task}" in await waiting.says("the task goes on; follow")
+        left = await waiting.says("the task goes on; follow")
+        assert f"nanoctl task watch {task}, or have it undone with: nanoctl task cancel {task}" in left
     said = await nanoctl.run("task", "cancel", task)
     assert f"is being undone: cell {CELL} has not been heard" in said
     async with nanoctl.begun("task", "watch", task) as waiting:
