@@ -50,9 +50,15 @@ def test_who_shows_nothing_is_nobody(scheduler: Credentials) -> None:
 def test_a_certificate_with_any_byte_changed_is_refused(
     scheduler: Credentials, cell: Identity, data: st.DataObject
 ) -> None:
-    """Where it can still be parsed at all: what lies deeper is read only when somebody asks for it."""
-    der = bytearray(certificate_of(cell).public_bytes(Encoding.DER))
-    at = data.draw(st.integers(0, len(der) - 1))
+    """Where it can still be parsed at all: what lies deeper is read only when somebody asks for it.
+
+    But for one byte that says nothing: how many bits at the signature's end are no part of its encoding, when
+    those are zero anyway.
+    """
+    certificate = certificate_of(cell)
+    der = bytearray(certificate.public_bytes(Encoding.DER))
+    unused_bits = len(der) - len(certificate.signature) - 1
+    at = data.draw(st.integers(0, len(der) - 1).filter(lambda at: at != unused_bits))
     der[at] ^= data.draw(st.integers(1, 255))
     try:
         shown = [x509.load_der_x509_certificate(bytes(der))]
