@@ -18,7 +18,7 @@ from nano.fabric.links.liveness import Pace, Patience
 from nano.fabric.packets.address import Address
 from nano.fabric.packets.half_open import HANDSHAKE_S, Entry, HalfOpen
 from nano.fabric.packets.quic import MIB, Connection, Windows, for_one_link, header_of, short_id_of
-from nano.fabric.packets.udp import Endpoint, Train, bind
+from nano.fabric.packets.udp import Endpoint, Train, bind, listen
 from nano.model.errors import NanoError, Unreachable
 from nano.model.peers import Peer, Role
 
@@ -214,7 +214,7 @@ class Listener(_End):
         self._touched: dict[Link, None] = {}
         self._loop = asyncio.get_running_loop()
         self._half_open = HalfOpen[Link]()
-        self._endpoint = Endpoint(bind(host, port), self)
+        self._endpoint = Endpoint(listen(host, port), self)
 
     @property
     def address(self) -> Address:

@@ -143,8 +143,8 @@ class Link:
     @property
     def address(self) -> Address:
         """Where the peer is now."""
-        address: Address = self._quic.get_peer_address() or ("", 0)
-        return address
+        host, port = (self._quic.get_peer_address() or ("", 0))[:2]
+        return host, port
 
     @property
     def quic(self) -> Connection:
