@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import structlog
 from aioquic.quic.packet import QuicHeader, QuicPacketType
 
 from nano.fabric.fabric import Fabric
+from nano.fabric.links import dialled, ends
 from nano.fabric.packets.half_open import RETRY_ABOVE
 from nano.fabric.packets.quic import header_of
-from nano.model.errors import Conflict
+from nano.fabric.packets.udp import bind
+from nano.model.errors import Conflict, Unreachable
 from nano.model.peers import Role
 from tests.support.bodies import Bodies
 from tests.support.echo import ROLES, EchoHandler, EchoStub
@@ -131,3 +134,26 @@ async def test_a_port_that_another_process_has_is_said_as_it_is_and_not_as_a_gro
         with pytest.raises(Conflict, match=f":{fabric.address[1]} cannot be bound"):
             async with lab.join(Role.SCHEDULER, "s2", port=fabric.address[1]):
                 raise AssertionError("both have it")
+
+
+async def test_a_peer_that_answers_from_another_address_is_said_to(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At both ends: as it was before a listener told the kernel, and is behind a translation."""
+    monkeypatch.setattr(ends, "listen", bind)
+    monkeypatch.setattr(dialled, "DIAL_S", 0.5)
+    async with lab.join(Role.CELL, "c1", host=EVERY) as cell:
+        port = cell.address[1]
+        lab.addresses["cell/c1"] = f"{SECOND}:{port}"
+        with structlog.testing.capture_logs() as lines:
+            async with lab.join(Role.SCHEDULER, "s1", host=EVERY) as scheduler:
+                with pytest.raises(
+                    Unreachable, match=f"{SECOND} .* the answer came from 127.0.0.1 port {port}"
+                ):
+                    await EchoStub(scheduler.channel(Role.CELL, "c1")).repeat(b"x", timeout=5)
+                async with asyncio.timeout(PATIENCE_S):
+                    while cell._listener.links:
+                        await cell._listener.links[0].wait_closed()
+        (line,) = (line for line in lines if line["event"] == "link.refused")
+        assert "gave up before the handshake was over: perhaps it does not hear us" in line["reason"]
+        assert "APPLICATION_ERROR 0xc" in line["reason"]

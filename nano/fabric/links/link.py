@@ -17,6 +17,7 @@ from nano.fabric.http3.exchanges import Exchanges, resolve
 from nano.fabric.http3.stream import Headers, Stream
 from nano.fabric.identity.identity import fingerprint_of, key_in
 from nano.fabric.links.liveness import Liveness, Move, Pace, Patience
+from nano.fabric.links.reasons import why
 from nano.fabric.links.sparing import Sparing
 from nano.fabric.packets import datagrams
 from nano.fabric.packets.address import Address
@@ -38,7 +39,6 @@ _CATCH_UP_S = 0.05
 """How long to wait for what still stands in the socket before a peer is judged."""
 
 _log = structlog.get_logger("nano.fabric")
-_sparing = Sparing()
 
 Verify = Callable[[Sequence[x509.Certificate]], Peer]
 """Who showed these certificates, its own first; raises `Untrusted`."""
@@ -85,6 +85,7 @@ class Link:
         verify: Verify,
         patience: Patience,
         pace: Pace,
+        sparing: Sparing,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._quic = connection
@@ -93,6 +94,7 @@ class Link:
         self._verify = verify
         self._liveness = Liveness(patience, self._loop.time(), asks=connection.is_client)
         self._pace = pace
+        self._sparing = sparing
         self.exchanges = Exchanges(connection, self)
         self._timer: asyncio.TimerHandle | None = None
         self._flush_handle: asyncio.Handle | None = None
@@ -246,7 +248,7 @@ class Link:
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, the loop must not go on with half a link
-            left_out = _sparing.left_out("defect", self._loop.time())
+            left_out = self._sparing.left_out("defect", self._loop.time())
             if left_out is not None:
                 _log.error("link.defect", peer=str(self._peer), left_out=left_out, exc_info=error)
             self._end(Internal("the link was ended by a defect of ours: see this service's log"))
@@ -269,9 +271,7 @@ class Link:
         if ended is not None:
             self.graceful = _is_graceful(ended)
             if self._peer is None and not self._quic.is_client and not self._refused:
-                self._tell_of_stranger(
-                    f"the handshake failed: {ended.reason_phrase or hex(ended.error_code)}"
-                )
+                self._tell_of_stranger(f"the handshake failed: {why(ended)}")
             self._end(_reason(ended))
         else:
             self.exchanges.wake()
@@ -322,7 +322,7 @@ class Link:
             self._owner.link_up(self)
 
     def _tell_of_stranger(self, reason: str) -> None:
-        left_out = _sparing.left_out("refused", self._loop.time())
+        left_out = self._sparing.left_out("refused", self._loop.time())
         if left_out is not None:
             _log.warning("link.refused", reason=reason[:200], address=self.address, left_out=left_out)
 
@@ -416,9 +416,8 @@ class Link:
 def _reason(event: quic_events.ConnectionTerminated) -> NanoError:
     """Why a connection ended, as the model's error."""
     if event.frame_type is not None and is_trust_error(event.error_code):
-        return Untrusted(f"the handshake failed: {event.reason_phrase or hex(event.error_code)}")
-    what = event.reason_phrase or f"code {event.error_code:#x}"
-    return Unreachable(f"the link ended: {what}")
+        return Untrusted(f"the handshake failed: {why(event)}")
+    return Unreachable(f"the link ended: {why(event)}")
 
 
 def _is_graceful(event: quic_events.ConnectionTerminated) -> bool:
