@@ -31,13 +31,14 @@ class OwnEnd(NamedTuple):
     behind: bytes
 
     def arrived(self, value: bytes, address: Address) -> Address:
-        """The sender's `address`, and behind it the one of ours that it spoke to."""
-        return cast("Address", (*address, value[self.first : self.last]))
+        """The sender's `address`, and behind it the one of ours that it spoke to, as the kernel wants it
+        back."""
+        own = self.before + value[self.first : self.last] + self.behind
+        return cast("Address", (*address, own))
 
     def leaving(self, address: Address) -> tuple[Control, Address]:
         """What to tell the kernel, and where the packet goes, for an address that came from `arrived`."""
-        *there, own = cast("tuple[str, int, bytes]", address)
-        return (self.level, self.kind, self.before + own + self.behind), cast("Address", tuple(there))
+        return (self.level, self.kind, cast("bytes", address[-1])), cast("Address", address[:-1])
 
 
 _FAMILIES = {
