@@ -17,7 +17,7 @@ from bench.fabric.targets import Part
 
 PARTS = [
     name
-    for name in ("calls", "samples", "links", "storm", "bulk", "paths")
+    for name in ("calls", "samples", "links", "storm", "bulk", "lanes", "paths")
     if importlib.util.find_spec(f"bench.fabric.{name}") is not None
 ]
 

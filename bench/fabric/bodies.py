@@ -78,8 +78,8 @@ def started(network: Network, namespace: str | None, core: int, *command: str) -
 # the fabric
 
 
-async def serve_fabric(pipe: Pipe, identity: Identity, network: Network) -> None:
-    settle(network, network.server, 0)
+async def serve_fabric(pipe: Pipe, identity: Identity, network: Network, core: int = 0) -> None:
+    settle(network, network.server, core)
     config = FabricConfig(multicast=False, drain_s=0.1)  # on every address, as services listen
     async with Fabric.join(config, identity, codec=BytesCodec()) as fabric:
         fabric.serve([EchoHandler()], ROLES)
@@ -88,8 +88,8 @@ async def serve_fabric(pipe: Pipe, identity: Identity, network: Network) -> None
         await pipe.hear()
 
 
-async def fetch_fabric(pipe: Pipe, identity: Identity, network: Network, port: int) -> None:
-    settle(network, network.client, 1)
+async def fetch_fabric(pipe: Pipe, identity: Identity, network: Network, port: int, core: int = 1) -> None:
+    settle(network, network.client, core)
     config = FabricConfig(
         multicast=False, peers={"cell/c1": f"{network.host}:{port}"}, drain_s=0.1, host="0.0.0.0"
     )

@@ -5,10 +5,13 @@ import sys
 import typer
 
 from nano.cli import admission, joining
+from nano.cli.cells import cells
 from nano.cli.commands import app
+from nano.cli.pools import pools
 from nano.model.errors import NanoError
 
-app.add_typer(admission.cells, name="cell")
+app.add_typer(cells, name="cell")
+app.add_typer(pools, name="pool")
 app.add_typer(admission.tokens, name="token")
 app.add_typer(admission.zone, name="zone")
 app.command("join")(joining.join)

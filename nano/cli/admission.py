@@ -2,18 +2,20 @@
 
 import re
 import time
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from nano.cli import show
+from nano.cli.cells import cell_named, cells, known_cells
 from nano.cli.client import Client
 from nano.cli.commands import State, connect, report, yes
+from nano.cli.names import NEAR, known_as
+from nano.cli.pools import pool_named
 from nano.model.errors import Conflict, Invalid, NotFound
 
 tokens = typer.Typer(no_args_is_help=True, help="What lets one server in without a question.")
-cells = typer.Typer(no_args_is_help=True, help="The servers that host instances, and those that want to.")
 zone = typer.Typer(no_args_is_help=True, help="Who is in the zone, and which authority it trusts.")
 
 SHORT = 16
@@ -21,25 +23,10 @@ SHORT = 16
 KNOWN_S = 5.0
 """How long a removal waits until everybody who is there knows of it."""
 LOOK_S = 0.2
-_PAGE = 1000
+RENEWS_MS = int(6.5 * 86_400_000)
+"""Who is there has renewed its certificate by then: it does so when that is six days old."""
 _SPAN = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>[smhd]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def everything(client: Client, path: str, member: str, **query: str | int) -> list[dict[str, Any]]:
-    """A list of the gateway, page by page."""
-    found: list[dict[str, Any]] = []
-    while True:
-        asked = {"limit": _PAGE, "offset": len(found), **query}
-        page = client.call("GET", path, query=asked).data
-        found += page[member]
-        if len(found) >= page["total"] or not page[member]:
-            return found
-
-
-def moment(at_ms: int) -> str:
-    """A time for people, in UTC."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def seconds(field: str, text: str) -> int:
@@ -67,10 +54,10 @@ def token_create(
         show.document(made)
         return
     print(made["token"])
+    until = show.moment(made["expires_ms"])
     typer.echo(
-        f"Token {made['id']}, for one {role}{' ' + name if name else ''}, until "
-        f"{moment(made['expires_ms'])} UTC. On the other server run: nanoctl join - (or, from a checkout: "
-        "./dev join -) and paste it, then Ctrl-D",
+        f"Token {made['id']}, for one {role}{' ' + name if name else ''}, until {until} UTC. On the other "
+        "server run: nanoctl join - (or, from a checkout: ./dev join -) and paste it, then Ctrl-D",
         err=True,
     )
 
@@ -81,7 +68,7 @@ def token_list(
 ) -> None:
     """Join tokens, without what is secret of them."""
     with connect() as client:
-        found = everything(client, "/join_tokens/", "join_tokens", **({"state": state} if state else {}))
+        found = client.everything("/join_tokens/", "join_tokens", **({"state": state} if state else {}))
     if State.json:
         show.document(found)
         return
@@ -93,8 +80,8 @@ def token_list(
                 one["id"],
                 one["role"],
                 one["name"] or "any",
-                moment(one["created_ms"]),
-                moment(one["expires_ms"]),
+                show.moment(one["created_ms"]),
+                show.moment(one["expires_ms"]),
                 one["used_by"][:SHORT] or "-",
             )
             for one in found
@@ -113,47 +100,11 @@ def token_revoke(token: str) -> None:
 # ------------------------------------------------------------------ cells
 
 
-@cells.command("list")
-def cell_list() -> None:
-    """Cells that were let in: their pool, whether they are there, how they came in."""
-    with connect() as client:
-        pools = [pool["name"] for pool in client.call("GET", "/compute_pools/").data or []]
-        known: dict[str, dict[str, Any]] = {}
-        for pool in ("", *pools):
-            for cell in client.call("GET", f"/compute_pool_cells/{pool}").data or []:
-                known[cell["name"]] = {**cell, "pool": pool}
-        members = {one["id"]: one for one in everything(client, "/members/", "members", role="cell")}
-    found = [
-        {"name": name, **known.get(name, {}), "member": members.get(name)}
-        for name in sorted(known.keys() | members.keys())
-    ]
-    if State.json:
-        show.document(found)
-        return
-    show.table(
-        "cells",
-        ("NAME", "POOL", "ADDRESS", "ENABLED", "ALIVE", "LET IN", "SINCE", "KEY"),
-        (
-            (
-                one["name"],
-                one.get("pool") or "-",
-                one.get("address") or "-",
-                yes(one.get("enabled")),
-                yes(one.get("alive")),
-                (one["member"] or {}).get("how", "-"),
-                moment(one["member"]["since_ms"]) if one["member"] else "-",
-                (one["member"] or {}).get("fingerprint", "-")[:SHORT],
-            )
-            for one in found
-        ),
-    )
-
-
 @cells.command("pending")
 def cell_pending() -> None:
     """Servers that wait to be let in, each with the code that it must show as well."""
     with connect() as client:
-        found = everything(client, "/applicants/", "applicants")
+        found = client.everything("/applicants/", "applicants")
     if State.json:
         show.document(found)
         return
@@ -166,7 +117,7 @@ def cell_pending() -> None:
                 one["id"],
                 one["code"],
                 one["host"],
-                moment(one["since_ms"]),
+                show.moment(one["since_ms"]),
                 state_of(one),
             )
             for one in found
@@ -182,12 +133,13 @@ def state_of(applicant: dict[str, Any]) -> str:
 
 def waiting(client: Client, prefix: str) -> dict[str, Any]:
     """The applicant whose fingerprint begins like that; NotFound or Conflict when it is not exactly one."""
-    known = everything(client, "/applicants/", "applicants")
+    known = client.everything("/applicants/", "applicants")
     found = [one for one in known if one["fingerprint"].startswith(prefix.lower())]
     if not found:
         raise NotFound(f"nobody waits with the fingerprint {prefix}: see nanoctl cell pending")
     if len(found) > 1:
-        raise Conflict(f"{prefix} begins {len(found)} fingerprints: give more of it")
+        keys = ", ".join(f"{one['fingerprint'][:SHORT]} ({one['id']})" for one in found[:NEAR])
+        raise Conflict(f"{prefix} begins {len(found)} fingerprints, give more of it: {keys}")
     return found[0]
 
 
@@ -203,14 +155,16 @@ def cell_admit(
     """Let a server in, after comparing the code here with the one that it shows."""
     with connect() as client:
         if pool:
-            client.call("GET", f"/compute_pools/{pool}")  # a pool that is none must not be found out too late
+            pool_named(client, pool)  # one that is none must not be found out too late
         found = waiting(client, fingerprint)
         if not code:
             if State.json:
                 raise Invalid("code", "code is missing: give --code with what the other server shows")
             print(f"{found['id']} at {found['host']}, key {found['fingerprint'][:SHORT]}")
             print(f"code here: {found['code']}")
-            typer.confirm("does the other server show the same code (nanoctl join --status)?", abort=True)
+            typer.confirm(
+                "does the other server show the same code (nanoctl join --status)?", abort=True, err=True
+            )
         # The code goes along: had it changed since it was shown, somebody confirmed another one.
         path = f"/applicants/{found['fingerprint']}"
         client.call("POST", path, body={"code": code or found["code"]})
@@ -238,30 +192,36 @@ def cell_remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Shut a cell out: its key is refused everywhere. What it holds stays on record."""
-    shut_out("cell", name, sure=yes)
-
-
-def shut_out(role: str, name: str, *, sure: bool) -> None:
-    """Remove a member, and say who knows of it."""
     with connect() as client:
-        if not sure:
-            typer.confirm(
-                f"shut {role} {name} out of the zone? It comes back only with a new key", abort=True
+        held = cell_named(client, name).get("instances", 0)
+        loss = ""
+        if held:
+            loss = (
+                f"; its {held} instance(s) stay on record as lost: they come back with that server, or are "
+                "given up one by one with: nanoctl instance forget"
             )
-        client.call("DELETE", f"/members/{role}/{name}")
-        members, late = told(client)
+        shut_out(client, "cell", name, loss, sure=yes)
+
+
+def shut_out(client: Client, role: str, name: str, loss: str, *, sure: bool) -> None:
+    """Remove a member, and say who knows of it, and what is lost by it."""
+    if not sure:
+        question = f"shut {role} {name} out of the zone? It comes back only with a new key{loss}"
+        typer.confirm(question, abort=True, err=True)
+    client.call("DELETE", f"/members/{role}/{name}")
+    members, late = told(client)
     peers = [f"{one['role']}/{one['id']}" for one in late]
     line = f"{role} {name}: removed; {members - len(late)} of {members} peers know of it"
     if late:
         line += f", not yet: {', '.join(peers)} (they are told when they are there)"
-    report({"role": role, "id": name, "peers": members, "not_yet": peers}, line)
+    report({"role": role, "id": name, "peers": members, "not_yet": peers}, line + loss)
 
 
 def told(client: Client) -> tuple[int, list[dict[str, Any]]]:
     """How many members there are, and who of them does not know of the last removal after a few seconds."""
     end = time.monotonic() + KNOWN_S
     while True:
-        late = everything(client, "/members/", "members", informed="false")
+        late = client.everything("/members/", "members", informed="false")
         if not late or time.monotonic() > end:
             return client.call("GET", "/members/", query={"limit": 0}).data["total"], late
         time.sleep(LOOK_S)
@@ -274,7 +234,7 @@ def told(client: Client) -> tuple[int, list[dict[str, Any]]]:
 def zone_members(role: Annotated[str, typer.Option(help="Only of this role.")] = "") -> None:
     """Everybody who was let in."""
     with connect() as client:
-        found = everything(client, "/members/", "members", **({"role": role} if role else {}))
+        found = client.everything("/members/", "members", **({"role": role} if role else {}))
     if State.json:
         show.document(found)
         return
@@ -287,8 +247,8 @@ def zone_members(role: Annotated[str, typer.Option(help="Only of this role.")] =
                 one["id"],
                 one["fingerprint"][:SHORT],
                 one["how"],
-                moment(one["since_ms"]),
-                moment(one["issued_ms"]),
+                show.moment(one["since_ms"]),
+                show.moment(one["issued_ms"]),
                 yes(one["informed"]),
             )
             for one in found
@@ -305,7 +265,10 @@ def zone_remove(
     role, _, name = peer.partition("/")
     if not name:
         raise Invalid("peer", f"{peer!r} is no ROLE/NAME: see nanoctl zone members")
-    shut_out(role, name, sure=yes)
+    with connect() as client:
+        members = [f"{one['role']}/{one['id']}" for one in client.everything("/members/", "members")]
+        known_as("member", peer, members, "nanoctl zone members")
+        shut_out(client, role, name, "", sure=yes)
 
 
 @zone.command("authority")
@@ -339,10 +302,51 @@ def zone_rotate_authority(
 ) -> None:
     """Give the zone another authority: every peer learns of it, then renews by it, then the old one goes."""
     with connect() as client:
+        state = client.call("GET", "/authority/").data
         if leave_behind and not yes:
-            late = client.call("GET", "/authority/").data["waiting_for"]
-            names = ", ".join(late) or "nobody"
-            typer.confirm(f"go on without {names}? They will have to join again", abort=True)
+            names = ", ".join(state["waiting_for"]) or "nobody"
+            typer.confirm(f"go on without {names}? They will have to join again", abort=True, err=True)
+        elif not yes and state["phase"] == "steady":  # else the zone says what is under way
+            typer.echo("\n".join(rotation_lines(away(client))), err=True)
+            typer.confirm("give the zone another authority?", abort=True, err=True)
         client.call("POST", "/authority/", body={"leave_behind": leave_behind})
         state = client.call("GET", "/authority/").data
     report(state, "\n".join(authority_lines(state)))
+
+
+def rotation_lines(late: Sequence[str]) -> list[str]:
+    """What is about to happen, how long it may take, and who is in its way."""
+    lines = [
+        "Every member learns of a new authority, then each renews its certificate by it, then the old one",
+        "is trusted no more and its key is deleted. Nothing is interrupted, and it cannot be taken back.",
+        "With all members there it takes a minute or so; whoever is away is waited for, however long.",
+        "Join tokens that were made before name the old authority: make them anew afterwards.",
+    ]
+    if late:
+        lines += [
+            "Away now, it seems: start them, remove them, or go on without them later by --leave-behind, by",
+            "which they would be left behind and have to join again:",
+            *(f"  {one}" for one in late),
+        ]
+    return lines
+
+
+def away(client: Client) -> list[str]:
+    """The members that seem not to be there, each with the reason for thinking so."""
+    cells = {cell["name"]: cell for cell in known_cells(client)}
+    now_ms = time.time_ns() // 1_000_000
+    found = []
+    for member in client.everything("/members/", "members"):
+        cell = cells.get(member["id"]) if member["role"] == "cell" else None
+        if cell is not None and cell["state"] == "new":
+            why = "it was let in and never heard"
+        elif cell is not None and cell["state"] != "online":
+            why = f"not heard since {show.moment(cell['seen_ms'])} UTC"
+        elif not member["informed"]:
+            why = "it does not know of the last removal yet"
+        elif now_ms - member["issued_ms"] > RENEWS_MS:
+            why = f"its certificate is of {show.moment(member['issued_ms'])} UTC, and was not renewed"
+        else:
+            continue
+        found.append(f"{member['role']}/{member['id']}: {why}")
+    return found

@@ -21,6 +21,8 @@ PREFIX = "/api/v1"
 TIMEOUT_S = 75.0
 """Longer than any wait of the gateway, so that it is the one who says what happened."""
 PIECE_BYTES = 1 << 20
+PAGE = 1000
+"""As many as the gateway gives at once."""
 
 Progress = Callable[[int, int], None]
 """Called with bytes moved and bytes in all."""
@@ -80,6 +82,15 @@ class Client:
         with self._reachable():
             response = self._http.request(method, url, headers=headers, content=content)
         return Answer(opened(response), response.status_code, response.headers.get("nano-task", ""))
+
+    def everything(self, path: str, member: str, **query: str | int) -> list[dict[str, Any]]:
+        """A list of the gateway that comes in pages, as a whole."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.call("GET", path, query={"limit": PAGE, "offset": len(found), **query}).data
+            found += page[member]
+            if len(found) >= page["total"] or not page[member]:
+                return found
 
     def upload(self, path: str, file: Path, progress: Progress) -> Any:
         """Sends a file as the documented multipart part `image`, in pieces."""

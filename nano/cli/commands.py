@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
-from rich.status import Status
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from nano.cli import settings, show
 from nano.cli.client import Client, Refused
+from nano.cli.names import instance_named
 from nano.model.errors import Invalid, NotFound, Unreachable
 from nano.model.task import TaskState
 
@@ -145,12 +146,7 @@ def state_of(guest: dict[str, Any]) -> str:
 
 def resolve(client: Client, name: str) -> str:
     """The id of an instance named by id, full name or short name; NotFound or Invalid when it is not one."""
-    fits = [one for one in search(client) if name in {one["id"], one["name"], one["name"].partition(".")[2]}]
-    if not fits:
-        raise NotFound(f"there is no instance {name!r}: see nanoctl instance list")
-    if len(fits) > 1:
-        raise Invalid("instance", f"{name!r} is {len(fits)} instances: give the id or <group>.<name>")
-    return str(fits[0]["id"])
+    return str(instance_named(name, search(client))["id"])
 
 
 Instance = Annotated[str, typer.Argument(help="Id, <group>.<name> or name.")]
@@ -257,10 +253,32 @@ def instance_delete(
     with connect() as client:
         found = resolve(client, instance)
         if not yes:
-            typer.confirm(f"remove {instance} ({found}) and its disks for ever?", abort=True)
+            typer.confirm(f"remove {instance} ({found}) and its disks for ever?", abort=True, err=True)
         answer = client.call("DELETE", f"/guests/{found}", body={})
         finish(client, answer.task, f"deleting {instance}")
         report({"id": found, "task": answer.task}, outcome(instance, "gone", answer.task))
+
+
+@instances.command("forget")
+def instance_forget(
+    instance: Instance,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Take an instance off the record whose server was removed and is gone for good. Nothing is erased."""
+    with connect() as client:
+        found = instance_named(instance, search(client))
+        if not yes:
+            typer.echo(
+                f"{found['name']} ({found['id']}) is on {found.get('cell', '-')}. Its address is free for "
+                "others at once, and what lies on that server's disks stays there: it must stay off, or be "
+                "erased before it joins again.",
+                err=True,
+            )
+            typer.confirm(f"forget {found['name']} for ever?", abort=True, err=True)
+        answer = client.call("DELETE", f"/guests/{found['id']}", body={"forget": True})
+        finish(client, answer.task, f"forgetting {instance}")
+        said = outcome(instance, "forgotten; nothing was erased", answer.task)
+        report({"id": found["id"], "task": answer.task}, said)
 
 
 def parsed(field: str, text: str) -> int:
@@ -396,7 +414,7 @@ def task_list(
             (
                 one["id"],
                 one["kind"],
-                one["subject"],
+                one["name"] or one["subject"],
                 one["state"],
                 one["step"],
                 one["progress_percent"],
@@ -430,7 +448,8 @@ def watched(task: dict[str, Any]) -> str:
     """A line of a watch: for people, or one JSON document."""
     if State.json:
         return msgspec.json.encode(task).decode()
-    return f"{task['id']} {task['kind']} {task['state']} {task['progress_percent']} % {task['step']}"
+    of = task["name"] or task["subject"]
+    return f"{task['id']} {task['kind']} {of} {task['state']} {task['progress_percent']} % {task['step']}"
 
 
 @tasks.command("cancel")
@@ -438,7 +457,9 @@ def task_cancel(task: str) -> None:
     """Have a task take back what it did; only before its pivot."""
     with connect() as client:
         client.call("DELETE", f"/tasks/{task}")
-    report({"id": task}, f"{task}: is being undone")
+        waits_for = client.call("GET", f"/tasks/{task}").data["waits_for"]
+    said = f"{task}: is being undone"
+    report({"id": task, "waits_for": waits_for}, f"{said}: {waits_for}" if waits_for else said)
 
 
 # ------------------------------------------------------------------ shared
@@ -461,8 +482,22 @@ def finish(client: Client, task: str, label: str, *, always: bool = False) -> No
     """Waits until a task has ended, showing how far it is; Refused carries the task's own error."""
     if not task or not (State.wait or always):
         return
-    with progress_line(label) as update:
-        ended = wait_for_task(client, task, update)
+    last: dict[str, Any] = {}
+    try:
+        with progress_line(label) as update:
+
+            def see(known: dict[str, Any]) -> None:
+                last.update(known)
+                update(known)
+
+            ended = wait_for_task(client, task, see)
+    except KeyboardInterrupt:
+        undo = f", or have it undone with: nanoctl task cancel {task}" if last.get("cancellable") else ""
+        said = f"{label}: the task goes on; follow it with: nanoctl task watch {task}{undo}"
+        typer.echo(said, err=True)
+        raise
+    if ended["state"] == TaskState.CANCELLED:
+        raise Refused(f"{label}: cancelled, and undone", 409)
     if ended["state"] != TaskState.DONE:
         error = ended.get("error") or {}
         raise Refused(f"{label}: {ended['state']}: {error.get('message', 'no reason was given')}", 500)
@@ -488,9 +523,12 @@ def wait_for_task(client: Client, task: str, update: Callable[[dict[str, Any]], 
 
 
 def _views_of(client: Client, task: str) -> Iterator[dict[str, Any]]:
-    """The task as it is, and as it becomes, for as long as the event stream lasts."""
+    """The task as it is, and as it becomes, for as long as the event stream lasts.
+
+    It is read anew when a cell comes or goes, since only that says what the task waits for.
+    """
     for event in client.events():
-        if event.kind in {"hello", "reread"}:
+        if event.kind in {"hello", "reread", "cell"}:
             yield client.call("GET", f"/tasks/{task}").data
         elif event.kind == "task" and event.id == task and not event.gone:
             yield event.document
@@ -498,13 +536,31 @@ def _views_of(client: Client, task: str) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def progress_line(label: str) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A line on standard error that says what is being done; silent for programs."""
-    console = Console(stderr=True, quiet=State.json)
-    began = time.monotonic()
-    with Status(label, console=console) as line:
+    """A line on standard error that says what is being done, and one for each thing that holds it up.
+
+    Programs get the latter only.
+    """
+    console = Console(stderr=True, soft_wrap=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    is_quiet = State.json or not console.is_terminal
+    held_up = ""
+    with Progress(*columns, console=console, transient=True, disable=is_quiet) as line:
+        row = line.add_task(label, total=None)
 
         def update(task: dict[str, Any]) -> None:
-            seconds = time.monotonic() - began
-            line.update(f"{label}: {task['step']} ({task['progress_percent']} %, {seconds:.1f} s)")
+            nonlocal held_up
+            line.update(row, description=f"{label}: {task['step']} ({task['progress_percent']} %)")
+            why = waiting_line(task)
+            if why and why != held_up:
+                console.print(f"{label}: {why}", markup=False, highlight=False)
+            held_up = why
 
         yield update
+
+
+def waiting_line(task: dict[str, Any]) -> str:
+    """What a task waits for and what can be done about it; empty when it goes on."""
+    why = task.get("waits_for", "")
+    if not why or not task["cancellable"] or task["state"] != TaskState.RUNNING:
+        return str(why)
+    return f"{why}; cancel with: nanoctl task cancel {task['id']}"

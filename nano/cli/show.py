@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -25,6 +26,11 @@ def size(number: int) -> str:
     return f"{value:.1f} {_UNITS[-1]}"
 
 
+def moment(at_ms: int) -> str:
+    """A time for people, in UTC."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
 def parse_size(text: str) -> int:
     """Bytes of `512M`, `1.5GiB`, `1073741824`; ValueError when it is none. Units are powers of 1024."""
     found = _SIZE.fullmatch(text.strip())
@@ -40,7 +46,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     """A table, or a line that says there is nothing."""
     shown = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:  # an id that is cut or folded cannot be copied
-        shown.add_column(column, overflow="fold", no_wrap=column in {"ID", "OF", "NAME"})
+        shown.add_column(column, overflow="fold", no_wrap=column in {"ID", "OF", "NAME", "STATE"})
     for row in rows:
         shown.add_row(*(str(cell) for cell in row))
     console = Console()

@@ -25,9 +25,9 @@ SERVICES = {
 JOINING = ("responder", "cell")
 """Those of a server that joins a zone elsewhere."""
 
-_FABRIC_PORTS = {"scheduler": 5600, "imagestore": 5601, "addresspool": 5602, "gateway": 5603, "cell": 5604}
-_REST_PORT = 5850
-_PORTAL_PORT = 5870
+FABRIC_PORTS = {"scheduler": 5600, "imagestore": 5601, "addresspool": 5602, "gateway": 5603, "cell": 5604}
+REST_PORT = 5850
+PORTAL_PORT = 5870
 _LOOPBACK = "127.0.0.1"
 
 
@@ -39,7 +39,7 @@ def service_settings(
     The fabric is on loopback, or where servers elsewhere may join on every interface; REST never is.
     """
     run = run_folder(root)
-    common = {name: _common(root, run, name, port, is_open=is_open) for name, port in _FABRIC_PORTS.items()}
+    common = {name: _common(root, run, name, port, is_open=is_open) for name, port in FABRIC_PORTS.items()}
     cell: dict[str, Any] = {"hypervisor": "simulated"}
     if libvirtd is not None:
         # Named here, because /sys shows a bridge of another network namespace to nobody.
@@ -47,7 +47,7 @@ def service_settings(
         cell = {"id": name, "hypervisor": "libvirt", "libvirt_uri": libvirtd.uri}
     return {
         **common,
-        "gateway": {"listen": _LOOPBACK, "port": _REST_PORT, **common["gateway"]},
+        "gateway": {"listen": _LOOPBACK, "port": REST_PORT, **common["gateway"]},
         "cell": {**cell, "bridge": bridge.name, "responder": run / "dhcp.sock", **common["cell"]},
         "responder": _responder(root, bridge),
         "portal": _portal(root),
@@ -65,7 +65,7 @@ def joining_settings(root: Path, bridge: Bridge, libvirtd: Libvirtd | None) -> d
         "bridge": bridge.name,
         "responder": run / "dhcp.sock",
         "paths": {"data": root / "data" / "cell", "run": run},
-        "fabric": {"port": _FABRIC_PORTS["cell"], "enrolment": ""},
+        "fabric": {"port": FABRIC_PORTS["cell"], "enrolment": ""},
     }
     return {"responder": _responder(root, bridge), "cell": cell}
 
@@ -83,10 +83,10 @@ def _portal(root: Path) -> Settings:
     gateway = root / "data" / "gateway"
     return {
         "listen": _LOOPBACK,
-        "port": _PORTAL_PORT,
+        "port": PORTAL_PORT,
         # Nobody but this host hears it, and a browser warns of a certificate that it does not know.
         "tls": False,
-        "gateway": f"https://{_LOOPBACK}:{_REST_PORT}",
+        "gateway": f"https://{_LOOPBACK}:{REST_PORT}",
         "gateway_credentials": gateway / "credentials.json",
         "gateway_certificate": gateway / "tls" / "certificate.pem",
         "paths": {"data": root / "data" / "portal"},
@@ -95,7 +95,7 @@ def _portal(root: Path) -> Settings:
 
 def portal_url() -> str:
     """Where the pages are."""
-    return f"http://{_LOOPBACK}:{_PORTAL_PORT}/"
+    return f"http://{_LOOPBACK}:{PORTAL_PORT}/"
 
 
 def first_start_code(root: Path) -> str:
@@ -107,7 +107,7 @@ def first_start_code(root: Path) -> str:
 def _common(root: Path, run: Path, name: str, port: int, *, is_open: bool) -> dict[str, Any]:
     fabric: dict[str, Any] = {"port": port, "enrolment": run / "enrolment.sock"}
     if is_open:  # the services of this host find each other whatever becomes of its network
-        here = {role: f"{_LOOPBACK}:{at}" for role, at in _FABRIC_PORTS.items() if role not in {name, "cell"}}
+        here = {role: f"{_LOOPBACK}:{at}" for role, at in FABRIC_PORTS.items() if role not in {name, "cell"}}
         fabric["discovery"] = {"peers": here}
     else:
         fabric |= {"listen": _LOOPBACK, "discovery": {"interfaces": [_LOOPBACK]}}
@@ -133,7 +133,7 @@ def write_client_settings(root: Path) -> dict[str, str]:
     data = root / "data" / "gateway"
     credential = json.loads((data / "credentials.json").read_text())["credentials"][0]
     found = {
-        "url": f"https://{_LOOPBACK}:{_REST_PORT}",
+        "url": f"https://{_LOOPBACK}:{REST_PORT}",
         "id": str(credential["id"]),
         "key": str(credential["key"]),
         "certificate": str(data / "tls" / "certificate.pem"),

@@ -20,6 +20,7 @@ from nano.fleet.configuration import (
 from nano.fleet.disk_layout import master_boot_record
 from nano.fleet.guest_image import built_image
 from nano.fleet.host import Host, Place, prepare
+from nano.fleet.openings import configured, openings
 from nano.fleet.processes import MARK, Processes, Program
 from nano.fleet.stages import Stages
 from nano.model.errors import Cancelled, Internal, TimedOut
@@ -72,11 +73,21 @@ async def living(place: Place, stages: Stages) -> AsyncIterator[Fleet]:
         host = prepare(place, stages.say)
         settings = service_settings(place.root, host.bridge, host.libvirtd, is_open=host.open)
         write_configuration(place.root, settings)
+    if host.open:
+        _say_openings(place, stages)
     async with keeping(place, programs(place, host, tuple(SERVICES)), stages) as processes:
         with stages.stage("services", f"starting {', '.join(each.name for each in processes.programs)}"):
             await processes.wait_ready(*(each.name for each in processes.programs))
             write_client_settings(place.root)
         yield Fleet(place, host, processes, stages)
+
+
+def _say_openings(place: Place, stages: Stages) -> None:
+    # What it needs would lie in the memory of every other fleet.
+    from nano.fabric.peers.multicast import own_addresses  # noqa: PLC0415
+
+    for line in openings(configured(place.root, tuple(SERVICES)), own_addresses()):
+        stages.say(line)
 
 
 @contextlib.asynccontextmanager

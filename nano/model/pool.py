@@ -73,6 +73,8 @@ class Presence(StrEnum):
     """Silent for longer than the fabric allows."""
     LEFT = "left"
     """It said goodbye."""
+    REMOVED = "removed"
+    """It was shut out of the zone; what it held is still on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Cell:
     address: str = ""
     """Where it was last heard: for people to read, never dialled."""
     seen_ms: int = 0
+    """When its account came last; of one that is not there: since when nothing was heard of it."""
     incarnation: str = ""
     """The life of the cell's own book: status numbers only grow within one."""
 

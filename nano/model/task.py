@@ -71,3 +71,7 @@ class Task:
     error: Fault | None = None
     requester: str = ""
     """The credential that asked for it."""
+    name: str = ""
+    """What its subject was called when it began, `<group>.<name>`: that may be gone by now."""
+    owner: str = ""
+    group: str = ""

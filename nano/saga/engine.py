@@ -30,6 +30,8 @@ from nano.saga.journal import Back, Wait
 from nano.saga.lanes import Call, Lanes
 from nano.saga.mover import Limits, Mover, TaskShelf, not_there
 from nano.saga.record import (
+    NOBODYS,
+    About,
     Idempotency,
     Mark,
     PeerDeclaredDead,
@@ -102,6 +104,7 @@ class Engine:
         subject: str,
         claims: Sequence[str] = (),
         requester: str = "",
+        about: About = NOBODYS,
         deadline_ms: int = 0,
         idempotency: Idempotency | None = None,
         task: TaskId | None = None,
@@ -132,6 +135,7 @@ class Engine:
             created_ms=now_ms,
             deadline_ms=deadline_ms,
             requester=requester,
+            about=about,
             claims=tuple(claims),
             idempotency=idempotency,
         )
@@ -203,11 +207,14 @@ class Engine:
 
     # -------------------------------------------------------------- giving up
 
-    def abandon_peer(self, peer: Peer) -> None:
-        """It will never come back: what it owes is written off, and all that waits for it goes on without."""
+    def abandon_peer(self, peer: Peer, *changes: msgspec.Struct) -> None:
+        """It will never come back: what it owes is written off, and all that waits for it goes on without.
+
+        `changes` of the book, such as its removal, are made in the same breath.
+        """
         at = str(peer)
         waiting = self._lanes.waiting(at)
-        self._shelf.commit(PeerDeclaredDead(at))
+        self._shelf.commit(*changes, PeerDeclaredDead(at))
         self._lanes.drop(at)
         for task in waiting:
             self._mover.advance(task)

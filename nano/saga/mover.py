@@ -197,7 +197,9 @@ class Mover:
         if index > record.pivot:
             self.mark(record, index, Mark.ABANDONED)
             return True
-        return self.failed(record, index, Fault(Unreachable.code, f"{at} was declared dead", subject=at))
+        return self.failed(
+            record, index, Fault(Unreachable.code, f"{at} was removed: it does nothing more", subject=at)
+        )
 
     def _back(self, record: TaskRecord, index: int) -> bool:
         saga = self.saga(record.kind)

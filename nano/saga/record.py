@@ -36,6 +36,17 @@ class Idempotency(msgspec.Struct, frozen=True, gc=False):
     digest: str
 
 
+class About(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a task's subject was called when the task began, and whose it was."""
+
+    name: str = ""
+    owner: str = ""
+    group: str = ""
+
+
+NOBODYS = About()
+
+
 class TaskRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One task. `notes` stay JSON, as in the journal, until a step needs them: open tasks cost bytes."""
 
@@ -49,6 +60,7 @@ class TaskRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     created_ms: int
     deadline_ms: int = 0
     requester: str = ""
+    about: About = NOBODYS
     claims: tuple[str, ...] = ()
     step: str = ""
     index: int = NO_STEP
@@ -100,6 +112,7 @@ class TaskOpened(msgspec.Struct, frozen=True, tag="task_opened", omit_defaults=T
     created_ms: int
     deadline_ms: int = 0
     requester: str = ""
+    about: About = NOBODYS
     claims: tuple[str, ...] = ()
     idempotency: Idempotency | None = None
 

@@ -242,6 +242,9 @@ class Tasks:
             deadline_ms=record.deadline_ms,
             error=record.trouble or record.error,
             requester=record.requester,
+            name=record.about.name,
+            owner=record.about.owner,
+            group=record.about.group,
         )
 
     def _progress(self, record: TaskRecord) -> int:

@@ -13,6 +13,7 @@ from nano.model.task import Task, error_of
 from nano.web import envelope
 from nano.web.envelope import Answer
 from services.gateway import cursor
+from services.gateway.absence import away, waits_for
 from services.gateway.call import Call, Gateway
 from services.gateway.cursor import Book, Position
 
@@ -27,10 +28,12 @@ TASK = "Nano-Task"
 _KEY_LONGEST = 255
 
 
-class Running(msgspec.Struct):
+class Running(msgspec.Struct, omit_defaults=True):
     """A task that goes on."""
 
     task: str
+    waits_for: str = ""
+    """What is not there, in words, when that is why it has not ended yet."""
 
 
 async def held(gateway: Gateway, book: Book, revision: int, task: str = "") -> dict[str, str]:
@@ -68,17 +71,21 @@ async def started(gateway: Gateway, ref: v1.TaskRef) -> dict[str, str]:
 
 
 async def ended(gateway: Gateway, ref: v1.TaskRef) -> Answer:
-    """Waits for the end of a short task: its error, its success, or word that it still runs."""
+    """Waits for the end of a short task: its error, its success, or word that it still runs.
+
+    One that needs a cell which is not there is not waited for.
+    """
     view = gateway.view
     headers = await started(gateway, ref)
 
     def over() -> Task | None:
         task = view.tasks.get(TaskId(ref.task))
-        return task if task is not None and task.state.ended else None
+        return task if task is not None and (task.state.ended or away(view, task)) else None
 
     task = await gateway.bell.until(over, TASK_S)
-    if task is None:
-        return envelope.success(Running(ref.task), headers=headers)
+    if task is None or not task.state.ended:
+        why = waits_for(view, task) if task is not None else ""
+        return envelope.success(Running(ref.task, why), headers=headers)
     if task.error is not None:
         raise error_of(task.error)
     return envelope.success(headers=headers)

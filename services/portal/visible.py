@@ -95,7 +95,17 @@ class Owners:
                 return bool(who.menu & _MENUS.get(kind, _NOBODYS))
 
     def shows_task(self, who: Who, task: Told | None) -> bool:
-        return who.is_operator or (task is not None and sees(who, self.of(str(task.get("subject", "")))))
+        """By its subject; by what the task itself remembers of that, once nobody else does."""
+        if who.is_operator or task is None:
+            return who.is_operator
+        return sees(who, self.of(str(task.get("subject", ""))) or _task_thing(task))
+
+
+def _task_thing(task: Told) -> Thing | None:
+    """The instance that it was about; None where the task does not say whose that was."""
+    if not task.get("owner"):
+        return None
+    return Thing("instance", task["owner"], task["group"], task["name"])
 
 
 _MENUS: dict[str, frozenset[Menu]] = {

@@ -48,7 +48,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
     async with AsyncExitStack() as up:
         shelf = await up.enter_async_context(Shelf.open(data / "shelf", Inventory))
         first_start(shelf, first_pool)
-        shelf.commit(*shelf.book.nobody_is_confirmed())
+        shelf.commit(*shelf.book.nobody_is_confirmed(now_ms()))
         shelf.commit(*shelf.book.membership.nobody_is_present())
         authority = Authority.open(data / "authority", datetime.now(UTC), name=config.zone)
         grants = Grants(shelf, authority, now_ms, utc_now)
@@ -63,7 +63,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         engine = Engine(shelf, SAGAS, RemoteCallees(fabric), now_ms=now_ms)
         engine.resume()  # claims are there again before anything is served
         members = Members(shelf, fabric, grants, (own, place.member), now_ms)
-        cells = Cells(shelf, fabric, samples, now_ms, first_pool)
+        cells = Cells(shelf, engine, fabric, samples, now_ms, first_pool=first_pool)
         jobs = await up.enter_async_context(asyncio.TaskGroup())
         for name, job in (
             ("engine", engine.run()),
@@ -77,7 +77,7 @@ async def serve(config: Config, stopping: asyncio.Event) -> None:
         fabric.serve([DoorRpc(shelf, grants, lambda: fabric.issuer, members.changed, now_ms)], DOOR_ROLES)
         where = partial(places, config.fabric, config.admission.addresses)
         invitations = Invitations(authority.zone.id, where)
-        admissions = AdmissionsRpc(shelf, invitations, grants.next_authority, now_ms)
+        admissions = AdmissionsRpc(shelf, engine, invitations, grants.next_authority, now_ms)
         fabric.serve([admissions], ADMISSIONS_ROLES)
         fabric.admit_applicants()
         ready(f"serves the zone {authority.zone.name}, {authority.zone.id}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from nano.contracts.nano import v1
 from nano.model.errors import Invalid
 from nano.model.peers import Peer, Role
+from nano.saga.engine import Engine
 from nano.shelf import Shelf
 from services.scheduler.inventory import Change, Inventory
 from services.scheduler.invitations import Invitations
@@ -30,12 +31,14 @@ class AdmissionsRpc(v1.AdmissionsBase):
     def __init__(
         self,
         shelf: Shelf[Inventory],
+        engine: Engine,
         invitations: Invitations,
         next_authority: Callable[[], str],
         now_ms: Callable[[], int],
     ) -> None:
         """`next_authority` makes the key that will sign next, durably, and gives its fingerprint."""
         self._shelf = shelf
+        self._engine = engine
         self._invitations = invitations
         self._next_authority = next_authority
         self._now_ms = now_ms
@@ -70,8 +73,13 @@ class AdmissionsRpc(v1.AdmissionsBase):
     # -------------------------------------------------------------- who is in
 
     async def remove_peer(self, message: v1.MemberRef) -> v1.AdmissionReply:
+        """No task waits for a cell that is out: what it was asked fails, what it was to undo is given up."""
         peer = Peer(_role(message.role), message.id)
-        return await self._committed(self._shelf.book.remove_member(peer, self._now_ms()))
+        changes = self._shelf.book.remove_member(peer, self._now_ms())
+        if peer.role is not Role.CELL:
+            return await self._committed(changes)
+        self._engine.abandon_peer(peer, *changes)
+        return await self._committed(())
 
     async def rotate_authority(self, message: v1.RotateAuthorityRequest) -> v1.AdmissionReply:
         """The next authority's key is on disk before the book names it: a crash leaves a key nobody knows."""

@@ -18,7 +18,7 @@ from nano.model.membership import Applicant
 from nano.model.peers import Peer, Role
 from nano.model.pool import Capabilities, Cell, Pool, Presence, Usage
 from nano.model.template import Template
-from nano.saga.record import TaskChange
+from nano.saga.record import PeerReadmitted, TaskChange
 from nano.saga.tasks import Tasks
 from services.scheduler.membership import Membership, MembershipChange
 from services.scheduler.placement import Candidate, Load
@@ -45,7 +45,7 @@ class CellPut(msgspec.Struct, frozen=True, tag="cell_put"):
 
 
 class CellGone(msgspec.Struct, frozen=True, tag="cell_gone"):
-    """It was shut out and held nothing."""
+    """It was shut out, and holds nothing any more."""
 
     id: CellId
 
@@ -169,6 +169,15 @@ class Inventory:
     def mac_is_free(self, mac: str) -> bool:
         return all(instance.mac != mac for instance in self.instances.values())
 
+    def forgotten(self, instance: InstanceId) -> list[Change]:
+        """It is on record no more; nor is its cell, if that was removed and held nothing else."""
+        changes: list[Change] = [InstanceGone(instance)]
+        record = self.instances.get(instance)
+        cell = self.cells.get(record.cell) if record else None
+        if cell is not None and cell.presence is Presence.REMOVED and self._by_cell[cell.id] == {instance}:
+            changes.append(CellGone(cell.id))
+        return changes
+
     # -------------------------------------------------------------- what cells report
 
     def cell_seen(self, cell: CellId, address: str, now_ms: int, first_pool: PoolName | None) -> list[Change]:
@@ -177,29 +186,35 @@ class Inventory:
         link is closed, does not come back on record.
         """
         known = self.cells.get(cell)
+        peer = Peer(Role.CELL, cell)
+        is_known = known is not None and known.presence is not Presence.REMOVED
+        if not is_known and self.membership.was_removed(peer):
+            raise Forbidden(f"{peer} was removed from the zone", subject=str(peer))
         if known is None:
-            peer = Peer(Role.CELL, cell)
-            if self.membership.was_removed(peer):
-                raise Forbidden(f"{peer} was removed from the zone", subject=str(peer))
             by_itself = first_pool in self.pools and self.membership.enters_first_pool(peer)
             known = Cell(cell, first_pool if by_itself else None)
-        return [
+        changes: list[Change] = [
             CellPut(
                 replace(known, presence=Presence.ONLINE, confirmed=False, address=address, seen_ms=now_ms)
             )
         ]
+        if str(peer) in self.tasks.dead:  # it was removed, and let in again since
+            changes.append(PeerReadmitted(str(peer)))
+        return changes
 
-    def cell_silent(self, cell: CellId, presence: Presence) -> list[Change]:
-        """It is there no more; nothing that it holds is forgotten."""
+    def cell_silent(self, cell: CellId, presence: Presence, now_ms: int) -> list[Change]:
+        """It is there no more; nothing that it holds is forgotten. One that was removed stays so."""
         known = self.cells.get(cell)
-        if known is None or (known.presence is presence and not known.confirmed):
+        if known is None or known.presence is Presence.REMOVED:
             return []
-        return [CellPut(replace(known, presence=presence, confirmed=False))]
+        if known.presence is presence and not known.confirmed:
+            return []
+        return [CellPut(replace(known, presence=presence, confirmed=False, seen_ms=now_ms))]
 
-    def nobody_is_confirmed(self) -> list[Change]:
+    def nobody_is_confirmed(self, now_ms: int) -> list[Change]:
         """After our own restart: what cells last said may have changed since."""
         return [
-            CellPut(replace(cell, presence=Presence.LOST, confirmed=False))
+            CellPut(replace(cell, presence=Presence.LOST, confirmed=False, seen_ms=now_ms))
             for cell in self.cells.values()
             if cell.confirmed or cell.presence is Presence.ONLINE
         ]
@@ -286,7 +301,9 @@ class Inventory:
         self.pool(name)
         if held := sorted(cell.id for cell in self.cells.values() if cell.pool == name):
             raise Conflict(
-                f"compute pool {name} has cells: remove {', '.join(held)} first", field="pool", subject=name
+                f"compute pool {name} has cells: take {', '.join(held)} out of it first",
+                field="pool",
+                subject=name,
             )
         return [PoolGone(name)]
 
@@ -301,7 +318,8 @@ class Inventory:
             known = self.cell(cell)
         known = known or Cell(cell, None)
         if known.pool is not None:
-            raise Conflict(f"cell {cell} is in pool {known.pool} already", field="cell", subject=cell)
+            way = "" if known.pool == pool else ": take it out of that one first"
+            raise Conflict(f"cell {cell} is in pool {known.pool} already{way}", field="cell", subject=cell)
         return [CellPut(replace(known, pool=pool, enabled=True))]
 
     def add_first(self, pool: PoolName, cell: CellId, now_ms: int) -> list[Change]:
@@ -316,17 +334,18 @@ class Inventory:
     def remove_member(self, peer: Peer, now_ms: int) -> list[Change]:
         """Its key is refused from now on. A cell that holds instances stays on record with them."""
         changes: list[Change] = [*self.membership.remove(peer, now_ms)]
-        cell = CellId(peer.id)
-        if peer.role is Role.CELL and cell in self.cells and not self._by_cell.get(cell):
-            changes.append(CellGone(cell))
-        return changes
+        known = self.cells.get(CellId(peer.id)) if peer.role is Role.CELL else None
+        if known is None:
+            return changes
+        if not self._by_cell.get(known.id):
+            return [*changes, CellGone(known.id)]
+        return [*changes, CellPut(replace(known, presence=Presence.REMOVED, confirmed=False))]
 
     def remove_cell(self, pool: PoolName, cell: CellId) -> list[Change]:
         known = self._in_pool(pool, cell)
         if held := len(self._by_cell.get(cell, ())):
-            raise Conflict(
-                f"cell {cell} holds {held} instance(s): delete or move them first", field="cell", subject=cell
-            )
+            way = "have them forgotten" if known.presence is Presence.REMOVED else "delete or move them"
+            raise Conflict(f"cell {cell} holds {held} instance(s): {way} first", field="cell", subject=cell)
         return [CellPut(replace(known, pool=None))]
 
     def enable_cell(self, pool: PoolName, cell: CellId, *, enabled: bool) -> list[Change]:

@@ -20,9 +20,9 @@ from nano.model.ids import CellId, InstanceId, PoolName, TaskId, new_instance_id
 from nano.model.instance import Instance, InstanceSpec
 from nano.model.membership import JoinToken, Phase
 from nano.model.peers import Peer, Role
-from nano.model.pool import Pool
+from nano.model.pool import Pool, Presence
 from nano.saga.engine import Engine
-from nano.saga.record import Idempotency, StepMarked, TaskEnded, TaskOpened, TaskTurned
+from nano.saga.record import About, Idempotency, StepMarked, TaskEnded, TaskOpened, TaskTurned
 from nano.saga.step import Saga
 from nano.shelf import Shelf
 from nano.watching import watch
@@ -52,8 +52,9 @@ from services.scheduler.membership import (
 from services.scheduler.samples import Samples
 from services.scheduler.tasks.create_instance import CREATE_INSTANCE, CreateInstance
 from services.scheduler.tasks.delete_instance import DELETE_INSTANCE, DeleteInstance
+from services.scheduler.tasks.forget_instance import FORGET_INSTANCE, ForgetInstance
 from services.scheduler.tasks.start_instance import START_INSTANCE, StartInstance
-from services.scheduler.tasks.stop_instance import STOP_INSTANCE, StopInstance
+from services.scheduler.tasks.stop_instance import REBOOT_INSTANCE, STOP_INSTANCE, StopInstance
 
 _CHANGES_AND_READS = frozenset({Role.GATEWAY, Role.ADMIN})
 
@@ -64,6 +65,7 @@ ROLES = {
         "StartInstance",
         "StopInstance",
         "DeleteInstance",
+        "ForgetInstance",
         "CancelTask",
         "PutPool",
         "DeletePool",
@@ -79,6 +81,8 @@ ROLES = {
 GIVING_UP_S = 5.0
 """How long a forced stop waits until a polite one has been taken back."""
 _HARD = frozenset({StopMode.FORCE, StopMode.RESET})
+_AGAIN = frozenset({StopMode.REBOOT, StopMode.RESET})
+_ENDING = frozenset({STOP_INSTANCE.name, REBOOT_INSTANCE.name})
 _VERBS = {
     StopMode.GRACEFUL: Verb.STOP,
     StopMode.FORCE: Verb.FORCE,
@@ -130,13 +134,19 @@ class SchedulerRpc(v1.SchedulerBase):
     async def delete_instance(self, message: v1.InstanceRequest) -> v1.TaskRef:
         return await self._started(message.requester, lambda: self._deletion(InstanceId(message.instance)))
 
+    async def forget_instance(self, message: v1.InstanceRequest) -> v1.TaskRef:
+        return await self._started(message.requester, lambda: self._forgetting(InstanceId(message.instance)))
+
     async def _stop_asking(self, instance: InstanceId) -> None:
-        """Whoever pulls the plug does not wait for a guest that is being asked to leave: the asking ends."""
+        """Whoever pulls the plug does not wait for a guest that is being asked to leave: the asking ends.
+
+        Not where nobody could say that it has ended, since the cell is not there.
+        """
         holder = self._book.tasks.claims.holder(f"instance/{instance}")
-        if holder is None:
+        if holder is None or self._presence_of(instance) is not Presence.ONLINE:
             return
         record = self._book.tasks.record(holder)
-        if record.kind != STOP_INSTANCE.name or STOP_INSTANCE.decode(record.notes).mode in _HARD:
+        if record.kind not in _ENDING or STOP_INSTANCE.decode(record.notes).mode in _HARD:
             return
         with contextlib.suppress(Conflict, TimeoutError):  # it has just ended, or its cell is not there
             self._engine.cancel(holder)
@@ -157,28 +167,41 @@ class SchedulerRpc(v1.SchedulerBase):
             address_pool=None if pool is None else pool.address_pool,
         )
         claims = (f"instance/{notes.instance}", f"name/{spec.pool}/{spec.full_name}")
-        return _Story(CREATE_INSTANCE, notes, notes.instance, claims, notes.task)
+        return _Story(CREATE_INSTANCE, notes, notes.instance, _about(spec), claims, notes.task)
 
     def _start(self, asked: InstanceId) -> "_Story":
         found = self._permitted(Verb.START, asked)
         notes = StartInstance(found.id, found.cell, found.epoch, found.binding, found.wanted)
-        return _Story(START_INSTANCE, notes, found.id, (f"instance/{found.id}",))
+        return _story_of(found, START_INSTANCE, notes)
 
     def _stop(self, asked: InstanceId, mode: StopMode) -> "_Story":
         found = self._permitted(_VERBS[mode], asked)
         notes = StopInstance(found.id, found.cell, found.epoch, mode, found.wanted)
-        return _Story(STOP_INSTANCE, notes, found.id, (f"instance/{found.id}",))
+        saga = REBOOT_INSTANCE if mode in _AGAIN else STOP_INSTANCE
+        return _story_of(found, saga, notes)
 
     def _deletion(self, asked: InstanceId) -> "_Story":
         found = self._permitted(Verb.DELETE, asked)
         notes = DeleteInstance(found.id, found.cell, found.epoch, found.binding is not None)
-        return _Story(DELETE_INSTANCE, notes, found.id, (f"instance/{found.id}",))
+        return _story_of(found, DELETE_INSTANCE, notes)
+
+    def _forgetting(self, asked: InstanceId) -> "_Story":
+        found = self._permitted(Verb.FORGET, asked)
+        notes = ForgetInstance(found.id, found.binding is not None)
+        return _story_of(found, FORGET_INSTANCE, notes)
 
     def _permitted(self, verb: Verb, asked: InstanceId) -> Instance:
         found = self._book.instance(asked)
         self._book.tasks.claims.check((f"instance/{found.id}",))  # who is at it says more than the state
-        permit(verb, found, self._book.status(found.id))
+        is_removed = self._presence_of(found.id) is Presence.REMOVED
+        permit(verb, found, self._book.status(found.id), is_cell_removed=is_removed)
         return found
+
+    def _presence_of(self, instance: InstanceId) -> Presence | None:
+        """Of its cell."""
+        found = self._book.instances.get(instance)
+        cell = self._book.cells.get(found.cell) if found else None
+        return cell.presence if cell else None
 
     async def _started(self, requester: v1.Requester | None, story: "Callable[[], _Story]") -> v1.TaskRef:
         """Opens the task, unless the requester's key names it already, and answers when that is durable."""
@@ -202,6 +225,7 @@ class SchedulerRpc(v1.SchedulerBase):
             subject=story.subject,
             claims=story.claims,
             requester=asked.credential,
+            about=story.about,
             deadline_ms=asked.deadline_ms,
             idempotency=_key(asked),
             task=story.task,
@@ -269,8 +293,18 @@ class _Story(NamedTuple):
     saga: Saga[Any]
     notes: Any
     subject: str
+    about: About
     claims: tuple[str, ...]
     task: TaskId | None = None
+
+
+def _story_of(found: Instance, saga: Saga[Any], notes: Any) -> _Story:
+    """Of an instance that is there, which the task holds meanwhile."""
+    return _Story(saga, notes, found.id, _about(found.spec), (f"instance/{found.id}",))
+
+
+def _about(spec: InstanceSpec) -> About:
+    return About(spec.full_name, spec.owner, spec.group)
 
 
 def _key(asked: v1.Requester) -> Idempotency | None:

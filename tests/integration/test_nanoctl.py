@@ -1,7 +1,9 @@
 """`nanoctl` as a person uses it: against a real gateway with real books, over TLS and signed."""
 
 import asyncio
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,7 +16,7 @@ import pytest
 from nano.fabric.joining import join_token
 from nano.model.membership import Applicant, How
 from nano.model.peers import Peer, Role
-from tests.support.zone import Zone, zone
+from tests.support.zone import CELL, Zone, zone
 from tests.unit.services.imagestore.test_formats import qcow2
 
 
@@ -39,22 +41,50 @@ class Terminal:
         assert "Traceback" not in errors
         return errors
 
+    @contextlib.asynccontextmanager
+    async def begun(self, *words: str) -> AsyncIterator["Waiting"]:
+        """A command that does not end by itself, or not soon."""
+        process = await self._process(*words)
+        try:
+            yield Waiting(process)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _process(self, *words: str) -> asyncio.subprocess.Process:
+        command = (sys.executable, "-m", "nano.cli", "--config", str(self.settings), *words)
+        pipe = subprocess.PIPE
+        return await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+
     async def _run(self, *words: str, say: str = "") -> tuple[int, str, str]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "nano.cli",
-            "--config",
-            str(self.settings),
-            *words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        process = await self._process(*words)
         async with asyncio.timeout(60):
             output, errors = await process.communicate(say.encode())
         assert process.returncode is not None
         return process.returncode, output.decode(), errors.decode()
+
+
+@dataclass
+class Waiting:
+    """A command that is under way."""
+
+    process: asyncio.subprocess.Process
+
+    async def says(self, what: str) -> str:
+        """The line of standard error that has it."""
+        assert self.process.stderr is not None
+        said = ""
+        async with asyncio.timeout(30):
+            while line := (await self.process.stderr.readline()).decode():
+                if what in line:
+                    return line
+                said += line
+        raise AssertionError(f"it ended without {what!r}: {said}")
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
 
 
 @pytest.fixture
@@ -120,13 +150,100 @@ async def test_a_file_that_is_no_image_leaves_no_record(nanoctl: Terminal, tmp_p
         (("instance", "create", "web", "--template", "none"), "there is no template 'none'"),
         (("instance", "create", "web", "--image", "none"), "there is no disk image 'none'"),
         (("instance", "create", "two words"), "name 'two words' is not allowed"),
-        (("instance", "start", "nobody"), "there is no instance 'nobody'"),
+        (("instance", "start", "nobody"), "there is no instance 'nobody': see nanoctl instance list"),
+        (("cell", "disable", "Cell_00"), f"do you mean {CELL}?"),
+        (("cell", "leave", "nowhere"), "there is no cell 'nowhere': see nanoctl cell list"),
+        (("cell", "enter", CELL, "defalt"), "do you mean default?"),
+        (("cell", "enter", CELL, "default"), "is in pool default already"),
+        (("cell", "list", "--state", "odd"), "give one of online, unconfirmed, lost"),
+        (("pool", "delete", "default"), f"take {CELL} out of it first"),
+        (("pool", "create", "default"), "there is a compute pool 'default' already"),
+        (("pool", "change", "default", "--network", "none"), "there is no address pool 'none'"),
         (("image", "list", "--kind", "paper"), "kind 'paper' is unknown"),
         (("task", "cancel", "nobody"), "there is no task"),
     ],
 )
 async def test_what_cannot_be_done_says_why(nanoctl: Terminal, words: tuple[str, ...], says: str) -> None:
     assert says in await nanoctl.refused(*words)
+
+
+# ------------------------------------------------------------------ pools, and cells in them
+
+
+async def test_a_cell_goes_from_pool_to_pool_and_is_switched_off_for_new_instances(nanoctl: Terminal) -> None:
+    await nanoctl.run("pool", "create", "edge")
+    await nanoctl.run("cell", "leave", CELL)
+    assert CELL in await nanoctl.run("cell", "list", "--pool", "-")
+    assert "is in no pool" in await nanoctl.refused("cell", "disable", CELL)
+    await nanoctl.run("cell", "enter", CELL, "edge")
+    assert "out of that one first" in await nanoctl.refused("cell", "enter", CELL, "default")
+    assert await nanoctl.run("cell", "list", "--pool", "default") == "no cells\n"
+    await nanoctl.run("cell", "disable", CELL)
+    assert "disabled already" in await nanoctl.refused("cell", "disable", CELL)
+    assert "online, disabled" in await nanoctl.run("cell", "list")
+    assert "no room" in await nanoctl.refused("instance", "create", "web", "--pool", "edge")
+    await nanoctl.run("cell", "enable", CELL)
+    await nanoctl.run("instance", "create", "web", "--pool", "edge", "--cores", "2", "--memory", "1G")
+    listed = await nanoctl.run("cell", "list")
+    assert "2 of 8" in listed
+    assert "1.0 GiB of 32.0 GiB" in listed
+    assert "delete or move them first" in await nanoctl.refused("cell", "leave", CELL)
+    pools = {pool["name"]: pool for pool in await nanoctl.json("pool", "list")}
+    assert (pools["edge"]["cells"], pools["default"]["cells"]) == (1, 0)
+    await nanoctl.run("pool", "delete", "default")
+    assert "default" not in await nanoctl.run("pool", "list")
+
+
+async def test_a_name_that_is_not_one_instance_is_answered_with_those_that_it_may_mean(
+    nanoctl: Terminal,
+) -> None:
+    made = [(await nanoctl.json("instance", "create", "web", "--group", each))["id"] for each in "ab"]
+    said = await nanoctl.refused("instance", "start", "web")
+    for group, instance in zip("ab", made, strict=True):
+        assert f"{group}.web ({instance}, pool default)" in said
+    assert "do you mean a.web" in await nanoctl.refused("instance", "start", "a.wbe")
+
+
+# ------------------------------------------------------------------ cells that are not there
+
+
+async def test_whoever_waits_for_an_absent_cell_is_told_and_may_leave_or_cancel(nanoctl: Terminal) -> None:
+    await nanoctl.run("instance", "create", "web", "--start")
+    await nanoctl.zone.lose_cell()
+    assert "lost" in await nanoctl.run("cell", "list")
+    async with nanoctl.begun("instance", "stop", "web") as waiting:
+        line = await waiting.says(f"cell {CELL} has not been heard since")
+        assert "the task goes on when it is back" in line
+        task = line.split()[-1]
+        assert line.endswith(f"cancel with: nanoctl task cancel {task}\n")
+        waiting.interrupt()
+        left = await waiting.says("the task goes on; follow")
+        assert f"nanoctl task watch {task}, or have it undone with: nanoctl task cancel {task}" in left
+    said = await nanoctl.run("task", "cancel", task)
+    assert f"is being undone: cell {CELL} has not been heard" in said
+    async with nanoctl.begun("task", "watch", task) as waiting:
+        await waiting.says("has not been heard since")
+        await nanoctl.zone.find_cell()
+        await waiting.says("cancelled, and undone")
+    assert "running" in await nanoctl.run("instance", "list")
+
+
+async def test_an_instance_of_a_removed_cell_can_only_be_forgotten(nanoctl: Terminal) -> None:
+    await nanoctl.run("instance", "create", "web")
+    await nanoctl.zone.lose_cell()
+    assert f"nanoctl cell remove {CELL}" in await nanoctl.refused("instance", "forget", "web", "--yes")
+    book, shelf = nanoctl.zone.scheduler.book.membership, nanoctl.zone.scheduler
+    shelf.commit(*book.enrolled(Peer(Role.CELL, CELL), KEYS[0], How.TOKEN, 1))
+    await nanoctl.zone.shown()
+    assert "its 1 instance(s) stay on record" in await nanoctl.refused("cell", "remove", CELL)
+    await nanoctl.run("cell", "remove", CELL, "--yes")
+    assert CELL in await nanoctl.run("cell", "list", "--state", "removed")
+    for words in (("start", "web"), ("delete", "web", "--yes")):
+        assert "nanoctl instance forget" in await nanoctl.refused("instance", *words)
+    assert "must stay off" in await nanoctl.refused("instance", "forget", "web")
+    assert "nothing was erased" in await nanoctl.run("instance", "forget", "web", "--yes")
+    assert await nanoctl.json("instance", "list") == []
+    assert await nanoctl.json("cell", "list") == []
 
 
 # ------------------------------------------------------------------ letting servers in, shutting them out
@@ -178,8 +295,8 @@ async def test_a_server_that_waits_is_admitted_by_the_code_that_it_shows(nanoctl
     assert "refused" in await nanoctl.run("cell", "refuse", "a2")
     found = {one["name"]: one for one in await nanoctl.json("cell", "list")}
     assert found[SECOND]["member"]["how"] == "admitted"
-    assert found[SECOND]["pool"] == "default"
-    assert "admitted" in await nanoctl.run("cell", "list")
+    assert (found[SECOND]["pool"], found[SECOND]["state"]) == ("default", "left")  # it did not come yet
+    assert "admitted" in await nanoctl.run("zone", "members")
 
 
 async def test_admitting_asks_whether_the_codes_are_the_same(nanoctl: Terminal) -> None:
@@ -205,14 +322,19 @@ async def test_a_removal_says_who_knows_of_it_and_who_does_not_yet(nanoctl: Term
     assert (found["peers"], found["not_yet"]) == (2, [])
     assert "ROLE/NAME" in await nanoctl.refused("zone", "remove", "imagestore", "--yes")
     assert "own scheduler" in await nanoctl.refused("zone", "remove", "scheduler/main", "--yes")
-    assert "no member" in await nanoctl.refused("cell", "remove", SECOND, "--yes")
+    assert "there is no cell" in await nanoctl.refused("cell", "remove", SECOND, "--yes")
+    assert "gateway/main" in await nanoctl.refused("zone", "remove", "gateway/mian", "--yes")
 
 
 async def test_the_authority_is_shown_and_rotated(nanoctl: Terminal) -> None:
     book = nanoctl.zone.scheduler.book.membership
     assert "steady" in await nanoctl.run("zone", "authority")
     nanoctl.zone.scheduler.commit(*book.enrolled(Peer(Role.CELL, SECOND), KEYS[0], How.TOKEN, 1))
-    said = await nanoctl.run("zone", "rotate-authority")
+    asked = await nanoctl.refused("zone", "rotate-authority")
+    assert "cannot be taken back" in asked
+    assert f"cell/{SECOND}: it was let in and never heard" in asked
+    assert "steady" in await nanoctl.run("zone", "authority")
+    said = await nanoctl.run("zone", "rotate-authority", say="y\n")
     assert f"waits for  cell/{SECOND}" in said
     assert "leave them behind" in await nanoctl.refused("zone", "rotate-authority")
     assert "Aborted" in await nanoctl.refused("zone", "rotate-authority", "--leave-behind")

@@ -38,6 +38,10 @@ class Zone:
     def data(self, method: str, path: str, body: object = None) -> Any:
         return self.client.call(method, path, body=body).data
 
+    def guests(self) -> list[dict[str, Any]]:
+        body = {"limit": 100, "offset": 0, "all": True}
+        return list(self.data("POST", "/search/guests/", body)["result"])
+
     def until(self, path: str, holds: Any) -> Any:
         """Looks whenever the gateway tells of a change, until it holds."""
         for _ in self.client.events():
@@ -97,6 +101,7 @@ def zone(fresh_network: None, tmp_path: Path) -> Iterator[Zone]:
     root = tmp_path / "first"
     with other_server() as other, up_until_told(root, "--simulated", "--open") as (_, said):
         assert "./dev join -" in said
+        assert said.index("UDP 5600") < said.index("starting scheduler")
         with Client(settings.read(root / "nanoctl.toml")) as client:
             yield Zone(root, client, other)
 
@@ -110,6 +115,32 @@ def test_by_token_a_second_server_joins_with_one_command(zone: Zone, tmp_path: P
         assert member["how"] == "token"
     with joining(zone, tmp_path / "third", token) as server:
         assert "was used by another server" in server.says(re.compile(r"cell ended with status 1.*"))[0]
+
+
+def test_what_was_forgotten_is_switched_off_when_its_server_is_back_after_all(
+    zone: Zone, tmp_path: Path
+) -> None:
+    def token() -> str:
+        return str(zone.data("POST", "/join_tokens/", {"role": "cell"})["token"])
+
+    root = tmp_path / "second"
+    with joining(zone, root, token()) as server:
+        cell = server.says(IN_THE_ZONE)["cell"]
+        zone.runs_an_instance_on(cell)
+        (guest,) = [one for one in zone.guests() if one["cell"] == cell]
+        zone.data("DELETE", f"/members/cell/{cell}")
+        zone.until(f"/guests/{guest['id']}", lambda one: one.get("lost"))
+        with pytest.raises(Refused, match=f"nanoctl instance forget {guest['id']}"):
+            zone.data("DELETE", f"/instances/{guest['id']}", {})
+        assert zone.data("DELETE", f"/guests/{guest['id']}", {"forget": True}) == ""
+        assert cell not in [one["name"] for one in zone.data("GET", "/compute_pool_cells/default")]
+    (root / "data" / "cell" / "identity").rename(tmp_path / "identity.old")
+    with joining(zone, root, token()) as server:  # as if it had only been away
+        assert server.says(IN_THE_ZONE)["cell"] == cell
+        page = zone.until("/tasks/", lambda page: page["tasks"][0]["kind"] == "switch_off_forgotten")
+        off = page["tasks"][0]
+        assert zone.until(f"/tasks/{off['id']}", lambda task: task["state"] != "running")["state"] == "done"
+        assert off["name"] == "admin.second"
 
 
 def test_by_discovery_a_second_server_waits_until_it_is_admitted(zone: Zone, tmp_path: Path) -> None:

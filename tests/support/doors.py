@@ -21,8 +21,10 @@ from nano.fabric.joining.enrolment import EnrolmentServer
 from nano.joining import Place, placed
 from nano.model.membership import Applicant, Phase
 from nano.model.peers import Peer, Role
+from nano.saga.engine import Engine
 from nano.service import Discovery, FabricSettings
 from nano.shelf import Shelf
+from nano.steps import RemoteCallees
 from services.scheduler.admissions import ROLES as ADMISSIONS_ROLES
 from services.scheduler.admissions import AdmissionsRpc
 from services.scheduler.door import ROLES as DOOR_ROLES
@@ -32,6 +34,7 @@ from services.scheduler.inventory import Inventory
 from services.scheduler.invitations import Invitations
 from services.scheduler.members import Members
 from services.scheduler.membership import Membership
+from services.scheduler.tasks import SAGAS
 from tests.support.certificates import utc_now
 
 PATIENCE_S = 20.0
@@ -187,7 +190,8 @@ class Zone:
             jobs = await up.enter_async_context(asyncio.TaskGroup())
             up.callback(jobs.create_task(members.run()).cancel)
             invitations = Invitations(authority.zone.id, lambda: [f"127.0.0.1:{self.port}"])
-            admissions = AdmissionsRpc(shelf, invitations, grants.next_authority, self.now_ms)
+            engine = Engine(shelf, SAGAS, RemoteCallees(place.fabric), now_ms=self.now_ms)
+            admissions = AdmissionsRpc(shelf, engine, invitations, grants.next_authority, self.now_ms)
             place.fabric.serve([admissions], ADMISSIONS_ROLES)
             door = DoorRpc(shelf, grants, lambda: place.fabric.issuer, members.changed, self.now_ms)
             place.fabric.serve([door], DOOR_ROLES)

@@ -164,16 +164,18 @@ class World:
         shelf, fabric = process.shelf, cast("Any", process.fabric)
         if shelf.revision == 0:
             shelf.commit(PoolPut(Pool(POOL)), *map(TemplatePut, defaults(self.now_ms())))
-        shelf.commit(*shelf.book.nobody_is_confirmed())
+        shelf.commit(*shelf.book.nobody_is_confirmed(self.now_ms()))
         samples = Samples(shelf.book.usage)
         engine = Engine(shelf, SAGAS, RemoteCallees(fabric), now_ms=self.now_ms)
         engine.resume()
         jobs.create_task(engine.run(), name="engine")
-        jobs.create_task(Cells(shelf, fabric, samples, self.now_ms, POOL).listen(), name="cells")
+        jobs.create_task(
+            Cells(shelf, engine, fabric, samples, self.now_ms, first_pool=POOL).listen(), name="cells"
+        )
         jobs.create_task(hear_outcomes(fabric, engine, CALLEES), name="outcomes")
         rpc = scheduler_rpc.SchedulerRpc(shelf, engine, samples, self.now_ms)
         # Nobody here has a key: no token is made, and no authority rotated.
-        door = admissions.AdmissionsRpc(shelf, Invitations("", list), lambda: "", self.now_ms)
+        door = admissions.AdmissionsRpc(shelf, engine, Invitations("", list), lambda: "", self.now_ms)
         fabric.serve([rpc, door], scheduler_rpc.ROLES | admissions.ROLES)
 
     async def _furnish_addresspool(

@@ -30,7 +30,7 @@ from nano.model.action import Action, Outcome
 from nano.model.errors import Unreachable
 from nano.model.ids import CellId, ImageId, InstanceId, PoolName, TaskId
 from nano.model.peers import Peer, Role
-from nano.model.pool import Capabilities, Pool, VirtType
+from nano.model.pool import Capabilities, Pool, Presence, VirtType
 from nano.relay import End
 from nano.saga.callee import Callee
 from nano.saga.engine import Engine
@@ -138,9 +138,13 @@ class Callees:
 
     def __init__(self, by_role: dict[Role, Callee]) -> None:
         self._by_role = by_role
+        self.away: set[Role] = set()
 
     def _at(self, target: Target) -> Callee:
-        return self._by_role[target.role if isinstance(target, Peer) else target]
+        role = target.role if isinstance(target, Peer) else target
+        if role in self.away:
+            raise Unreachable(f"{target} is not there")
+        return self._by_role[role]
 
     async def begin(
         self, target: Target, task: TaskId, step: str, action: Action, deadline_ms: int
@@ -204,6 +208,8 @@ class Zone:
     cell: CellRig
     stubs: dict[Book, Handlers]
     displays: LocalDisplays
+    engine: Engine
+    callees: Callees
     feeds: dict[Book, asyncio.Task[None]] = field(default_factory=dict)
 
     def signed(
@@ -293,6 +299,28 @@ class Zone:
         assert ended, self.gateway.view.tasks[task]
         return cast("str", answer.json()["data"]["id"])
 
+    async def lose_cell(self, presence: Presence = Presence.LOST) -> None:
+        """Its host is off, and the gateway knows."""
+        self.callees.away.add(Role.CELL)
+        self.scheduler.commit(*self.scheduler.book.cell_silent(CELL, presence, now_ms()))
+        self.engine.peer_down(Peer(Role.CELL, CELL))
+        await self.shown()
+
+    async def find_cell(self) -> None:
+        """It is back as it was."""
+        self.callees.away.clear()
+        self.scheduler.commit(*self.scheduler.book.cell_seen(CELL, "10.9.8.7", now_ms(), None))
+        self.engine.peer_up(Peer(Role.CELL, CELL))
+        await self.shown()
+
+    async def shown(self) -> None:
+        """Until the gateway's replica of the scheduler's book has come to now."""
+        revision = self.scheduler.revision
+        await self.scheduler.durable()
+        assert await self.gateway.bell.until(
+            lambda: self.gateway.view.shows(Book.SCHEDULER, revision), PATIENCE_S
+        )
+
     def cut(self, book: Book) -> None:
         """Nobody answers for this book any more."""
         self.stubs[book].is_cut = True
@@ -321,7 +349,8 @@ async def zone(folder: Path, *, is_fed: bool = True, first_use: bool = False) ->
         image_steps.offer(images)
         address_steps.offer(addresses, now_ms)
         callees = {Role.IMAGESTORE: images, Role.ADDRESSPOOL: addresses, Role.CELL: rig.callee}
-        engine = Engine(scheduler, SAGAS, Callees(callees), now_ms=now_ms)
+        reached = Callees(callees)
+        engine = Engine(scheduler, SAGAS, reached, now_ms=now_ms)
         samples = Samples(scheduler.book.usage)
         for role, callee in callees.items():
             peer = Peer(role, CELL if role is Role.CELL else "main")
@@ -336,7 +365,7 @@ async def zone(folder: Path, *, is_fed: bool = True, first_use: bool = False) ->
             Book.ADDRESSPOOL: Handlers(AddressPoolsRpc(addresspool)),
         }
         displays = LocalDisplays(rig.hypervisor)
-        gateway = _gateway(stubs, local, displays, Handlers(_admissions(folder, scheduler)))
+        gateway = _gateway(stubs, local, displays, Handlers(_admissions(folder, scheduler, engine)))
         keys = new_credential(), new_credential()
         client, trust, stop = await up.enter_async_context(_served(folder, gateway, keys, jobs))
         made = Zone(
@@ -351,6 +380,8 @@ async def zone(folder: Path, *, is_fed: bool = True, first_use: bool = False) ->
             rig,
             stubs,
             displays,
+            engine,
+            reached,
         )
         if is_fed:
             feed = Feed(gateway.view, gateway.bell, time.monotonic, sampled=gateway.sampled)
@@ -377,12 +408,12 @@ async def _fed(feed: Feed, book: Book, stub: Handlers) -> None:
     await feed.follow(book, stub.watch)
 
 
-def _admissions(folder: Path, shelf: Shelf[Inventory]) -> AdmissionsRpc:
+def _admissions(folder: Path, shelf: Shelf[Inventory], engine: Engine) -> AdmissionsRpc:
     """With an authority of its own, so that tokens and rotations are real."""
     authority = Authority.open(folder / "authority", datetime.now(UTC))
     shelf.commit(*shelf.book.membership.first_authority(authority.fingerprint))
     invitations = Invitations(authority.zone.id, lambda: ["10.9.8.1:5600"])
-    return AdmissionsRpc(shelf, invitations, lambda: authority.make_next(datetime.now(UTC)), now_ms)
+    return AdmissionsRpc(shelf, engine, invitations, lambda: authority.make_next(datetime.now(UTC)), now_ms)
 
 
 def _gateway(

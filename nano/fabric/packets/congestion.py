@@ -4,9 +4,9 @@ losses.
 Loss says little on a path that loses packets at random: a control that halves its window for each loss is
 left with a hundredth of what a path of 20 ms and 1 % loss carries. This one keeps a model of the path, of
 BBR's kind: the highest rate of delivery seen of late, and the shortest round trip. It sends at that rate and
-keeps about twice their product under way; from time to time it sends a little faster, to see if there is
-more, then slower, so that the queue which that made drains again. Losses count only when they are so many
-that a queue must be overflowing.
+lets up to twice their product be under way, and what acknowledgements need that come in lumps; from time to
+time it sends a little faster, to see if there is more, then slower, so that the queue which that made drains
+again. Losses count only when they are so many that a queue must be overflowing.
 
 No clock and no packets here: aioquic tells what was sent, what has arrived and what is lost. `recovery.py`
 tells it for many packets at once. Bytes, seconds, and bytes a second throughout.
@@ -31,7 +31,8 @@ _STARTUP_GAIN = 2.885
 """2 / ln 2: doubles the rate with each round trip."""
 
 _WINDOW_GAIN = 2.0
-"""Of the product of rate and round trip, what may be under way: acknowledgements come in lumps."""
+"""Of the product of rate and round trip, what may be under way, beside the lumps: as much as BBR's, for
+among flows that keep a queue between them each gets what it has in the queue."""
 
 _CYCLE = (1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 """Of the rate, in turns of one slice each: try for more, drain what that queued, cruise."""
@@ -189,7 +190,7 @@ class RateControl(QuicCongestionControl):
             case Phase.STARTUP:
                 target = self.congestion_window
             case Phase.DRAIN | Phase.CRUISE:
-                target = max(self._product(_WINDOW_GAIN), self._product() + self._lump()) + least
+                target = self._product(_WINDOW_GAIN) + self._lump() + least
         if self.is_short:
             target = max(target, _SHORT_WINDOW_BYTES)
         if self._ceiling is not None:

@@ -1,17 +1,22 @@
 """`/compute_pool_cells/`: which cell is in which pool, and whether it takes new instances."""
 
+from collections.abc import Iterable, Sequence
+
 import msgspec
 
 from nano.contracts.nano import v1
+from nano.model.ids import CellId
+from nano.model.instance import InstanceSpec
 from nano.model.pool import Cell, Presence, VirtType
 from nano.web import envelope
 from nano.web.envelope import Answer
 from services.gateway import writes
 from services.gateway.call import Call, Route
 from services.gateway.cursor import Book
+from services.gateway.view import View
 
 
-class CellInfo(msgspec.Struct, omit_defaults=True):
+class CellInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A cell as it is answered; the last members are ours."""
 
     name: str
@@ -22,21 +27,49 @@ class CellInfo(msgspec.Struct, omit_defaults=True):
     """It has given its full account since either side's start; before that it takes no instance."""
     simulated: bool = False
     """It only pretends to run instances."""
+    state: str
+    """`online`, `lost`, `left` or `removed`."""
+    seen_ms: int
+    """When its account came last; of one that is not there: since when nothing was heard of it."""
+    instances: int
+    cores: int
+    """Of its host; 0: it has not told yet."""
+    memory: int
+    """Of its host, in bytes."""
+    instance_cores: int
+    """Of all its instances together, whether they run or not."""
+    instance_memory: int
 
 
 class Enabling(msgspec.Struct):
     enable: bool = False
 
 
-def shown(cell: Cell) -> CellInfo:
+def shown(cells: Iterable[Cell], view: View) -> list[CellInfo]:
+    """With what their instances take, which is counted once for all of them."""
+    held: dict[CellId, list[InstanceSpec]] = {cell.id: [] for cell in cells}
+    for instance in view.instances.values():
+        if instance.cell in held:
+            held[instance.cell].append(instance.spec)
+    return [_shown(view.cells[cell], specs) for cell, specs in held.items()]
+
+
+def _shown(cell: Cell, specs: Sequence[InstanceSpec]) -> CellInfo:
     can = cell.capabilities
     return CellInfo(
-        cell.id,
-        host_of(cell),
-        cell.enabled,
-        cell.presence is Presence.ONLINE,
-        cell.confirmed,
+        name=cell.id,
+        address=host_of(cell),
+        enabled=cell.enabled,
+        alive=cell.presence is Presence.ONLINE,
+        confirmed=cell.confirmed,
         simulated=can is not None and can.virt_type is VirtType.SIMULATED,
+        state=cell.presence,
+        seen_ms=cell.seen_ms,
+        instances=len(specs),
+        cores=can.cores if can else 0,
+        memory=can.memory_bytes if can else 0,
+        instance_cores=sum(spec.cores for spec in specs),
+        instance_memory=sum(spec.memory_bytes for spec in specs),
     )
 
 
@@ -46,16 +79,17 @@ def host_of(cell: Cell) -> str:
 
 
 async def query_free(call: Call[None]) -> Answer:
-    return envelope.success([shown(cell) for cell in call.view.cells_of(None)])
+    return envelope.success(shown(call.view.cells_of(None), call.view))
 
 
 async def query(call: Call[None]) -> Answer:
     pool = call.view.pool(call.params["pool"])
-    return envelope.success([shown(cell) for cell in call.view.cells_of(pool.name)])
+    return envelope.success(shown(call.view.cells_of(pool.name), call.view))
 
 
 async def read(call: Call[None]) -> Answer:
-    return envelope.success(shown(call.view.cell_in(call.params["pool"], call.params["cell"])))
+    found = call.view.cell_in(call.params["pool"], call.params["cell"])
+    return envelope.success(shown([found], call.view)[0])
 
 
 def _named(call: Call[object]) -> v1.CellRequest:

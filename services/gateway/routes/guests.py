@@ -110,6 +110,8 @@ class CreateGuest(msgspec.Struct, kw_only=True):
 class Deletion(msgspec.Struct):
     force: bool = False
     """Without effect, as documented."""
+    forget: bool = False
+    """Ours: of a guest whose cell was removed from the zone. It goes off the record, nothing is erased."""
 
 
 # ------------------------------------------------------------------ how one looks
@@ -213,7 +215,9 @@ async def create(call: Call[CreateGuest]) -> Answer:
 
 async def delete(call: Call[Deletion]) -> Answer:
     message = v1.InstanceRequest(instance=call.params["id"], requester=writes.requester(call))
-    ref = await call.services.scheduler.delete_instance(message, timeout=writes.RPC_S)
+    scheduler = call.services.scheduler
+    end = scheduler.forget_instance if call.body.forget else scheduler.delete_instance
+    ref = await end(message, timeout=writes.RPC_S)
     return await writes.ended(call.gateway, ref)
 
 

@@ -1,5 +1,7 @@
 """`/tasks/`: what goes on and what went on. Beyond the documented surface."""
 
+from dataclasses import dataclass, fields
+
 import msgspec
 
 from nano.contracts.nano import v1
@@ -9,12 +11,22 @@ from nano.model.task import Task, TaskState
 from nano.web import envelope
 from nano.web.envelope import Answer
 from services.gateway import paging, writes
+from services.gateway.absence import waits_for
 from services.gateway.call import Call, Route
 from services.gateway.cursor import Book
+from services.gateway.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo(Task):
+    """A task as it is answered."""
+
+    waits_for: str = ""
+    """What is not there, in words, when that is why it does not go on."""
 
 
 class Page(msgspec.Struct):
-    tasks: list[Task]
+    tasks: list[TaskInfo]
     """The newest first."""
     total: int
 
@@ -26,7 +38,13 @@ async def query(call: Call[None]) -> Answer:
     known = call.view.tasks_of(subject) if subject else list(call.view.tasks.values())
     found = [task for task in known if state in {None, task.state}]
     found.sort(key=lambda task: (task.created_ms, task.id), reverse=True)
-    return envelope.success(Page(paging.page(asked, found), len(found)))
+    shown = [_shown(task, call.view) for task in paging.page(asked, found)]
+    return envelope.success(Page(shown, len(found)))
+
+
+def _shown(task: Task, view: View) -> TaskInfo:
+    values = {each.name: getattr(task, each.name) for each in fields(task)}
+    return TaskInfo(**values, waits_for=waits_for(view, task))
 
 
 def _state(text: str) -> TaskState | None:
@@ -43,7 +61,7 @@ async def read(call: Call[None]) -> Answer:
     task = call.view.tasks.get(wanted)
     if task is None:
         raise NotFound(f"there is no task {wanted!r:.80}", field="id", subject=wanted)
-    return envelope.success(task)
+    return envelope.success(_shown(task, call.view))
 
 
 async def cancel(call: Call[None]) -> Answer:
@@ -70,6 +88,6 @@ ROUTES = (
             **paging.PARAMETERS,
         },
     ),
-    Route("GET", _ONE, read, "Read a task", answer=Task, reads=_READS),
+    Route("GET", _ONE, read, "Read a task", answer=TaskInfo, reads=_READS),
     Route("DELETE", _ONE, cancel, "Cancel a task that has not passed its pivot"),
 )

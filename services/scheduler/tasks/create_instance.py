@@ -13,7 +13,7 @@ from nano.model.instance import Instance, InstanceSpec, Wanted
 from nano.model.peers import Peer, Role
 from nano.model.pool import VirtType
 from nano.saga.step import Changes, Moved, Saga, remote, step
-from services.scheduler.inventory import InstanceGone, InstancePut, Inventory
+from services.scheduler.inventory import InstancePut, Inventory
 from services.scheduler.placement import place
 
 FIRST_EPOCH = 1
@@ -58,8 +58,8 @@ def reserve_room(notes: CreateInstance, book: Inventory) -> Moved[CreateInstance
 
 
 @reserve_room.undo
-def free_room(notes: CreateInstance, _book: Inventory) -> Changes:
-    return [InstanceGone(notes.instance)]
+def free_room(notes: CreateInstance, book: Inventory) -> Changes:
+    return book.forgotten(notes.instance)
 
 
 @remote(Role.IMAGESTORE)

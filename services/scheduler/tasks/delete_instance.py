@@ -13,7 +13,7 @@ from nano.model.action import ReleaseAddress
 from nano.model.ids import CellId, InstanceId
 from nano.model.peers import Peer, Role
 from nano.saga.step import Changes, Moved, Saga, remote, step
-from services.scheduler.inventory import InstanceGone, InstancePut, Inventory
+from services.scheduler.inventory import InstancePut, Inventory
 
 
 class DeleteInstance(msgspec.Struct, frozen=True):
@@ -53,8 +53,8 @@ def holds_one(notes: DeleteInstance) -> bool:
 
 
 @step(no_undo="behind the pivot")
-def forget_instance(notes: DeleteInstance, _book: Inventory) -> Moved[DeleteInstance]:
-    return notes, [InstanceGone(notes.instance)]
+def forget_instance(notes: DeleteInstance, book: Inventory) -> Moved[DeleteInstance]:
+    return notes, book.forgotten(notes.instance)
 
 
 DELETE_INSTANCE = Saga(

@@ -51,3 +51,5 @@ def note_status(notes: StopInstance, result: Reported, book: Inventory) -> Moved
 
 
 STOP_INSTANCE = Saga("stop_instance", StopInstance, (want_stopped, stop_instance), pivot=stop_instance)
+REBOOT_INSTANCE = Saga("reboot_instance", StopInstance, (want_stopped, stop_instance), pivot=stop_instance)
+"""The same story under the name that people know it by."""

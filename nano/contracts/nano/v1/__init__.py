@@ -479,7 +479,7 @@ class Cell(betterproto2.Message):
 
     presence: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    `online`, `lost` or `left`.
+    `online`, `lost`, `left` or `removed`.
     """
 
     confirmed: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
@@ -1576,6 +1576,15 @@ class Task(betterproto2.Message):
 
     requester: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
 
+    name: "str" = betterproto2.field(15, betterproto2.TYPE_STRING)
+    """
+    What its subject was called when it began, `<group>.<name>`, and whose it was.
+    """
+
+    owner: "str" = betterproto2.field(16, betterproto2.TYPE_STRING)
+
+    group: "str" = betterproto2.field(17, betterproto2.TYPE_STRING)
+
 
 default_message_pool.register_message("nano.v1", "Task", Task)
 
@@ -2308,6 +2317,27 @@ class SchedulerStub(betterproto2_grpclib.ServiceStub):
 
         return await self._unary_unary(
             "/nano.v1.Scheduler/DeleteInstance",
+            message,
+            TaskRef,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def forget_instance(
+        self,
+        message: "InstanceRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "TaskRef":
+        """
+        Takes it off the record and frees its address; nothing is erased. Its cell must have been removed.
+        """
+
+        return await self._unary_unary(
+            "/nano.v1.Scheduler/ForgetInstance",
             message,
             TaskRef,
             timeout=timeout,
@@ -3105,6 +3135,13 @@ class SchedulerBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def forget_instance(self, message: "InstanceRequest") -> "TaskRef":
+        """
+        Takes it off the record and frees its address; nothing is erased. Its cell must have been removed.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def cancel_task(self, message: "CancelTaskRequest") -> "SchedulerReply":
         """
         Fails with `conflict` behind the task's pivot.
@@ -3184,6 +3221,12 @@ class SchedulerBase(betterproto2_grpclib.ServiceBase):
         request = await stream.recv_message()
         assert request is not None
         response = await self.delete_instance(request)
+        await stream.send_message(response)
+
+    async def __rpc_forget_instance(self, stream: "grpclib.server.Stream[InstanceRequest, TaskRef]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.forget_instance(request)
         await stream.send_message(response)
 
     async def __rpc_cancel_task(
@@ -3266,6 +3309,12 @@ class SchedulerBase(betterproto2_grpclib.ServiceBase):
             ),
             "/nano.v1.Scheduler/DeleteInstance": grpclib.const.Handler(
                 self.__rpc_delete_instance,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                InstanceRequest,
+                TaskRef,
+            ),
+            "/nano.v1.Scheduler/ForgetInstance": grpclib.const.Handler(
+                self.__rpc_forget_instance,
                 grpclib.const.Cardinality.UNARY_UNARY,
                 InstanceRequest,
                 TaskRef,

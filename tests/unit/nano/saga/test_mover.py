@@ -156,7 +156,7 @@ async def test_a_dead_peer_fails_what_waits_for_it_and_owes_nothing() -> None:
         ended = await desk.engine.wait(TASK)
         assert ended.state is TaskState.FAILED
         assert ended.error is not None
-        assert "was declared dead" in ended.error.message
+        assert "was removed" in ended.error.message
         await quiet()
         assert "undo lease_address at addresspool" in desk.line.verbs()
         assert not any("undo create_volumes" in sent for sent in desk.line.sent)

@@ -102,3 +102,16 @@ def test_a_new_owner_counts_at_once() -> None:
 def test_an_image_says_its_owner_itself() -> None:
     document = {"kind": "disk", "owner": "ann", "group": "red", "name": "base"}
     assert thing_of("image", document) == Thing("disk", "ann", "red", "base")
+
+
+def test_a_task_of_what_is_gone_and_forgotten_is_for_whom_it_says_itself() -> None:
+    owners = Owners()  # as after a restart: it never heard of the instance
+    task = {"subject": "vm", "name": "red.web", "owner": "ann", "group": "red"}
+    amy, sharing = person("amy", "red", Menu.INSTANCE), Shares(instances=True)
+    assert owners.shows(ANN, "task", "t1", task)
+    assert owners.shows(person("amy", "red", shares=sharing), "task", "t1", task)
+    assert not owners.shows(amy, "task", "t1", task)
+    assert not owners.shows(person("bob", "blue", shares=sharing), "task", "t1", task)
+    assert not owners.shows(ANN, "task", "t1", {**task, "owner": "", "group": ""})
+    owners.apply("instance", "vm", instance("bob", "blue"))  # who knows the instance is right
+    assert not owners.shows(ANN, "task", "t1", task)

@@ -11,7 +11,8 @@ from nano.model.errors import Conflict, Invalid, NotFound
 from nano.model.ids import CellId, PoolName
 from nano.model.membership import Applicant, How, Phase
 from nano.model.peers import Peer, Role
-from nano.model.pool import Pool
+from nano.model.pool import Pool, Presence
+from nano.saga.engine import Engine
 from nano.shelf import Shelf
 from services.scheduler.admissions import AdmissionsRpc
 from services.scheduler.inventory import CellGone, CellPut, Change, InstancePut, Inventory, PoolPut
@@ -23,6 +24,8 @@ from services.scheduler.membership import (
     TokenGone,
 )
 from services.scheduler.rpc import told, whole
+from services.scheduler.tasks import SAGAS
+from tests.support.absent import Nobody
 from tests.support.nouns import CELL, INSTANCE
 
 PEER = Peer(Role.CELL, CELL.id)
@@ -48,8 +51,9 @@ def rpc(shelf: Shelf[Inventory]) -> AdmissionsRpc:
         made.append(NEW)
         return NEW
 
+    engine = Engine(shelf, SAGAS, Nobody(), now_ms=lambda: NOW)
     return AdmissionsRpc(
-        shelf, Invitations("0011", lambda: ["10.0.0.1:5600"] * 20), next_authority, lambda: NOW
+        shelf, engine, Invitations("0011", lambda: ["10.0.0.1:5600"] * 20), next_authority, lambda: NOW
     )
 
 
@@ -98,9 +102,10 @@ async def test_a_removed_cell_that_holds_instances_stays_on_record(
     shelf: Shelf[Inventory], rpc: AdmissionsRpc
 ) -> None:
     shelf.commit(InstancePut(INSTANCE), *shelf.book.membership.enrolled(PEER, KEY, How.TOKEN, 1))
-    await rpc.remove_peer(v1.MemberRef(role="cell", id=CELL.id))
+    reply = await rpc.remove_peer(v1.MemberRef(role="cell", id=CELL.id))
+    assert shelf.durable_revision >= reply.revision
     assert KEY in shelf.book.membership.removals
-    assert CELL.id in shelf.book.cells
+    assert shelf.book.cells[CELL.id].presence is Presence.REMOVED
     other = Peer(Role.CELL, "Cell_00163e000009")
     shelf.commit(*shelf.book.membership.enrolled(other, "b1" * 32, How.TOKEN, 1))
     shelf.commit(*shelf.book.cell_seen(CellId(other.id), "", 2, None))

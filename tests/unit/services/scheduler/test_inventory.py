@@ -16,8 +16,10 @@ from nano.model.instance import Instance, InstanceStatus, Power
 from nano.model.membership import Applicant, How
 from nano.model.peers import Peer, Role
 from nano.model.pool import Capabilities, Pool, Presence, VirtType
+from nano.saga.record import PeerDeclaredDead
 from nano.shelf import Shelf
 from services.scheduler.inventory import (
+    CellGone,
     CellPut,
     Change,
     InstanceGone,
@@ -162,9 +164,10 @@ def test_a_cell_is_confirmed_by_its_account_and_by_nothing_else() -> None:
     assert (made.cell(CELL.id).presence, made.cell(CELL.id).confirmed) == (Presence.ONLINE, False)
     made = applied(made, made.account(CELL.id, "life", CAPABILITIES, [], 2))
     assert made.cell(CELL.id).confirmed
-    made = applied(made, made.cell_silent(CELL.id, Presence.LOST))
+    made = applied(made, made.cell_silent(CELL.id, Presence.LOST, 9))
     assert (made.cell(CELL.id).presence, made.cell(CELL.id).confirmed) == (Presence.LOST, False)
-    assert made.cell_silent(CELL.id, Presence.LOST) == []
+    assert made.cell(CELL.id).seen_ms == 9  # since when nothing was heard of it
+    assert made.cell_silent(CELL.id, Presence.LOST, 9) == []
 
 
 def test_a_known_cell_keeps_its_pool_when_it_is_seen_again() -> None:
@@ -175,10 +178,10 @@ def test_a_known_cell_keeps_its_pool_when_it_is_seen_again() -> None:
 
 def test_after_our_restart_no_cell_is_confirmed_and_nothing_is_forgotten() -> None:
     made = applied(book(InstancePut(INSTANCE)), [StatusPut(status(5))])
-    made = applied(made, made.nobody_is_confirmed())
+    made = applied(made, made.nobody_is_confirmed(9))
     assert not made.cell(CELL.id).confirmed
     assert made.status(INSTANCE.id) == status(5)
-    assert made.nobody_is_confirmed() == []
+    assert made.nobody_is_confirmed(9) == []
 
 
 # ------------------------------------------------------------------ pools and cells
@@ -246,6 +249,30 @@ def test_a_removed_cell_that_speaks_on_is_not_on_record_again() -> None:
         made.cell_seen(CELL.id, "a", 4, PoolName("default"))
     applied(made, made.membership.enrolled(peer, "b2" * 32, How.TOKEN, 5))
     assert applied(made, made.cell_seen(CELL.id, "a", 6, PoolName("default"))).cell(CELL.id).pool == "default"
+
+
+def test_a_removed_cell_with_instances_is_shown_so_until_it_is_let_in_again_or_holds_nothing() -> None:
+    made = applied(book(), [InstancePut(INSTANCE)])
+    peer = Peer(Role.CELL, CELL.id)
+    applied(made, made.membership.enrolled(peer, "a1" * 32, How.TOKEN, 1))
+    applied(made, [*made.remove_member(peer, 3), PeerDeclaredDead(str(peer))])
+    assert (made.cell(CELL.id).presence, made.cell(CELL.id).confirmed) == (Presence.REMOVED, False)
+    assert made.cell_silent(CELL.id, Presence.LOST, 4) == []  # as its link is closed
+    with pytest.raises(Forbidden, match="was removed"):
+        made.cell_seen(CELL.id, "a", 5, None)
+    with pytest.raises(Conflict, match="have them forgotten first"):
+        made.remove_cell(PoolName("default"), CELL.id)
+
+    back = Inventory.restore(made.snapshot())
+    applied(back, back.membership.enrolled(peer, "b2" * 32, How.TOKEN, 6))
+    applied(back, back.cell_seen(CELL.id, "a", 7, None))
+    assert (back.cell(CELL.id).presence, back.tasks.dead) == (Presence.ONLINE, set())
+    assert back.forgotten(INSTANCE.id) == [InstanceGone(INSTANCE.id)]
+
+    assert made.forgotten(INSTANCE.id) == [InstanceGone(INSTANCE.id), CellGone(CELL.id)]
+    other = replace(INSTANCE, id=InstanceId("other"), spec=replace(SPEC, name="other"))
+    applied(made, [InstancePut(other)])
+    assert made.forgotten(INSTANCE.id) == [InstanceGone(INSTANCE.id)]
 
 
 def test_a_cell_speaks_for_itself_and_its_own_also_when_it_is_called_like_an_instance() -> None:

@@ -1,6 +1,6 @@
 """What callers of the scheduler get: tasks that are durable, refusals that say why."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,41 +8,30 @@ import pytest
 
 from nano import wire
 from nano.contracts.nano import v1
-from nano.model.action import Action, Outcome
-from nano.model.errors import Busy, Conflict, Exists, Invalid, NoRoom, NotFound, Unreachable
+from nano.model.errors import Busy, Conflict, Exists, Invalid, NoRoom, NotFound
 from nano.model.ids import PoolName, TaskId
 from nano.model.instance import InstanceStatus, Power, Wanted
 from nano.model.pool import Pool
 from nano.saga.engine import Engine
-from nano.saga.targets import Target
 from nano.shelf import Shelf
-from services.scheduler.inventory import CellPut, InstancePut, Inventory, PoolPut, StatusPut, TemplatePut
-from services.scheduler.rpc import ROLES, SchedulerRpc, told
+from services.scheduler.inventory import (
+    CellPut,
+    InstanceGone,
+    InstancePut,
+    Inventory,
+    PoolPut,
+    StatusPut,
+    TemplatePut,
+)
+from services.scheduler.rpc import ROLES, SchedulerRpc, told, whole
 from services.scheduler.samples import Samples
 from services.scheduler.tasks import SAGAS
 from services.scheduler.templates import defaults
+from tests.support.absent import Nobody
 from tests.support.nouns import BINDING, CELL, INSTANCE, SPEC
 
 TEMPLATE = defaults(0)[0]
 KNOWN = replace(SPEC, template=TEMPLATE.id)
-
-
-class Nobody:
-    """Callees that are not there: a task waits at its first step on another service."""
-
-    async def begin(
-        self, target: Target, task: TaskId, step: str, action: Action, deadline_ms: int
-    ) -> Outcome:
-        raise Unreachable(f"{target} is not there")
-
-    async def undo(self, target: Target, task: TaskId, step: str) -> Outcome:
-        raise Unreachable(f"{target} is not there")
-
-    async def ask(self, target: Target, task: TaskId, step: str) -> Outcome:
-        raise Unreachable(f"{target} is not there")
-
-    async def forget(self, target: Target, tasks: Sequence[TaskId]) -> None:
-        raise Unreachable(f"{target} is not there")
 
 
 @pytest.fixture
@@ -158,6 +147,42 @@ async def test_what_is_off_cannot_be_stopped_or_restarted(
     shelf.commit(InstancePut(INSTANCE))
     with pytest.raises(Conflict, match="start it first"):
         await rpc.stop_instance(v1.StopInstanceRequest(instance=INSTANCE.id, mode=mode))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("graceful", "stop_instance"),
+        ("force", "stop_instance"),
+        ("reboot", "reboot_instance"),
+        ("reset", "reboot_instance"),
+    ],
+)
+async def test_a_task_is_called_what_people_call_it_and_knows_whose_instance_it_is_about(
+    shelf: Shelf[Inventory], rpc: SchedulerRpc, mode: str, kind: str
+) -> None:
+    spec = replace(SPEC, owner="ann", group="red")
+    shelf.commit(InstancePut(replace(INSTANCE, spec=spec)))
+    report(shelf, Power.RUNNING)
+    answer = await rpc.stop_instance(v1.StopInstanceRequest(instance=INSTANCE.id, mode=mode))
+    shelf.commit(InstanceGone(INSTANCE.id))
+    restored = Inventory.restore(shelf.book.snapshot())
+    for book in (shelf.book, restored):
+        task = book.tasks.view(TaskId(answer.task))
+        assert (task.kind, task.name, task.owner, task.group) == (kind, "red.vm", "ann", "red")
+    (shown,) = whole(restored).tasks
+    assert (shown.name, shown.owner, shown.group) == ("red.vm", "ann", "red")
+
+
+async def test_whoever_presses_reset_does_not_wait_for_a_guest_that_was_asked_to_restart(
+    shelf: Shelf[Inventory], rpc: SchedulerRpc
+) -> None:
+    shelf.commit(InstancePut(INSTANCE))
+    report(shelf, Power.RUNNING)
+    asked = await rpc.stop_instance(v1.StopInstanceRequest(instance=INSTANCE.id, mode="reboot"))
+    with pytest.raises(Busy, match=asked.task):
+        await rpc.stop_instance(v1.StopInstanceRequest(instance=INSTANCE.id, mode="reset"))
+    assert shelf.book.tasks.record(TaskId(asked.task)).back  # it was told to give up
 
 
 async def test_a_mode_that_is_none_is_named(rpc: SchedulerRpc) -> None:

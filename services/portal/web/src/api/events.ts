@@ -39,7 +39,7 @@ export interface CellDocument {
   id: string;
   pool: string | null;
   enabled: boolean;
-  presence: 'online' | 'lost' | 'left';
+  presence: 'online' | 'lost' | 'left' | 'removed';
   confirmed: boolean;
 }
 

@@ -17,6 +17,8 @@ export interface Task {
   kind: string;
   /** The id of what it works on. */
   subject: string;
+  /** What that was called when the task began, `<group>.<name>`; it may be gone by now. */
+  name: string;
   state: TaskState;
   /** The step under way, or the last one. */
   step: string;

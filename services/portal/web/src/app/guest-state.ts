@@ -7,6 +7,7 @@ export type GuestState =
   | 'creating'
   | 'starting'
   | 'stopping'
+  | 'rebooting'
   | 'deleting'
   | 'undoing'
   | 'running'
@@ -20,13 +21,16 @@ const STATE_OF_TASK: Record<string, GuestState> = {
   create_instance: 'creating',
   start_instance: 'starting',
   stop_instance: 'stopping',
+  reboot_instance: 'rebooting',
   delete_instance: 'deleting',
+  forget_instance: 'deleting',
 };
 
 export const VERBS: Record<GuestState, readonly Verb[]> = {
   creating: [],
   starting: [],
   stopping: [],
+  rebooting: [],
   deleting: [],
   undoing: [],
   running: ['console', 'stop', 'reboot', 'powerOff', 'reset'],

@@ -23,6 +23,7 @@ const LOOKS: Record<GuestState, [Tone, Shape]> = {
   creating: ['busy', 'turning'],
   starting: ['busy', 'turning'],
   stopping: ['busy', 'turning'],
+  rebooting: ['busy', 'turning'],
   deleting: ['busy', 'turning'],
   undoing: ['busy', 'turning'],
   running: ['good', 'full'],

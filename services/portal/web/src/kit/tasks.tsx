@@ -24,7 +24,17 @@ const LOOKS: Record<TaskState, [Tone, Shape]> = {
   cancelled: ['off', 'ring'],
 };
 
-const KINDS = ['create_instance', 'start_instance', 'stop_instance', 'delete_instance'] as const;
+const KINDS = [
+  'create_instance',
+  'start_instance',
+  'stop_instance',
+  'reboot_instance',
+  'delete_instance',
+  'forget_instance',
+  'switch_off_forgotten',
+] as const;
+/** Behind these the instance has no page any more. */
+const ENDS: readonly string[] = ['delete_instance', 'forget_instance', 'switch_off_forgotten'];
 const STEPS = [
   'reserve_room',
   'pin_image',
@@ -36,6 +46,8 @@ const STEPS = [
   'want_stopped',
   'stop_instance',
   'mark_deleting',
+  'mark_forgotten',
+  'switch_off',
   'delete_instance',
   'release_address',
   'forget_instance',
@@ -58,7 +70,7 @@ export function useTaskWords() {
     () => ({
       /** `Start web-1` */
       title(task: Task, name: string | undefined): string {
-        const subject = shortOf(name, task.subject);
+        const subject = shortOf(name ?? task.name, task.subject);
         const kind = known(KINDS, task.kind);
         return kind
           ? t(`task.kind.${kind}`, { name: subject })
@@ -129,7 +141,7 @@ export function TaskTable({
           return (
             <tr key={task.id}>
               <td>
-                {isOfOne || task.kind === 'delete_instance' ? (
+                {isOfOne || ENDS.includes(task.kind) ? (
                   title
                 ) : (
                   <a href={paths.instance(task.subject)}>{title}</a>

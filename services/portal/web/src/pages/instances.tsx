@@ -412,8 +412,8 @@ function FailedCreations({ tasks, guests }: { tasks: readonly Task[]; guests: re
     const { text, detail } = task.error ? said(task.error) : { text: '', detail: '' };
     return (
       <Notice key={task.id} tone="fault" isAlert detail={detail} onDismiss={() => dismissTask(task.id)}>
-        <b>{t('create.failed', { name: shortOf(names.get(task.subject), task.subject) })}</b> {text}{' '}
-        {t('task.noTrace')}
+        <b>{t('create.failed', { name: shortOf(names.get(task.subject) ?? task.name, task.subject) })}</b>{' '}
+        {text} {t('task.noTrace')}
       </Notice>
     );
   });

@@ -18,6 +18,8 @@ describe('the state of an instance', () => {
     [{ created: false, lost: true }, undefined, 'creating'],
     [{ status: 'stopped' }, task('start_instance'), 'starting'],
     [{}, task('stop_instance'), 'stopping'],
+    [{}, task('reboot_instance'), 'rebooting'],
+    [{ lost: true }, task('forget_instance'), 'deleting'],
     [{ status: 'stopped' }, task('delete_instance'), 'deleting'],
     [{ created: false }, task('create_instance'), 'creating'],
     [{ created: false }, task('create_instance', 'undoing'), 'undoing'],
@@ -36,6 +38,7 @@ test.each<[GuestState, Verb[]]>([
   ['creating', []],
   ['starting', []],
   ['stopping', []],
+  ['rebooting', []],
   ['deleting', []],
   ['undoing', []],
 ])('what is %s may be asked for %o', (state, verbs) => {

@@ -56,6 +56,7 @@ const TASK: Task = {
   id: 't1',
   kind: 'create_instance',
   subject: 'i1',
+  name: 'admin.web-1',
   state: 'running',
   step: 'create_volumes',
   step_index: 3,

@@ -73,6 +73,17 @@ def test_beside_one_that_halves_at_each_loss_neither_gets_less_than_a_third() ->
     assert sum(shares) > 0.9
 
 
+@pytest.mark.parametrize("loss", [0.0, 0.03])
+def test_beside_one_that_keeps_the_queue_full_neither_gets_less_than_a_third(loss: float) -> None:
+    """As the kernel's BBR does: two products and some for lumps, of the shortest round trip ever."""
+    rate = 7.5e6  # at which the lumps that we allow for are less than the path's own product
+    ours, theirs = Flow(_control()), Flow(_Clinging(max_datagram_size=PACKET_BYTES))
+    World(Path(rate, ROUND_TRIP_S, 2.5 * rate * ROUND_TRIP_S, loss), ours, theirs).run(25.0)
+    shares = [flow.rate(5.0, 25.0) / rate for flow in (ours, theirs)]
+    assert min(shares) > 1 / 3
+    assert sum(shares) > 0.9
+
+
 def test_a_queue_that_overflows_lowers_the_window() -> None:
     flow = Flow(_control())
     path = _path(queue=0.2)
@@ -119,3 +130,17 @@ def test_after_a_long_silence_everything_is_found_out_anew() -> None:
     assert control.congestion_window == 4 * PACKET_BYTES
     assert control.rate == 0
     assert control.pacing_rate is None
+
+
+class _Clinging(RateControl):
+    """Remembers the empty path for ever, and has more under way than twice what it carries."""
+
+    _EXTRA_BYTES = 45_000
+
+    def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
+        super().on_rtt_measurement(now=now, rtt=min(rtt, ROUND_TRIP_S))
+
+    def _set_window(self) -> None:
+        super()._set_window()
+        if self.phase is Phase.CRUISE:
+            self.congestion_window = int(2.0 * self._product() + self._EXTRA_BYTES)

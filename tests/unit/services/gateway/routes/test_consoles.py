@@ -191,7 +191,7 @@ async def test_a_guest_whose_cell_is_lost_gets_none(tmp_path: Path) -> None:
     async with zone(tmp_path) as z:
         guest = await running(z)
         path = CONSOLES + await ticket(z, guest)
-        z.scheduler.commit(*z.scheduler.book.cell_silent(CELL, Presence.LOST))
+        z.scheduler.commit(*z.scheduler.book.cell_silent(CELL, Presence.LOST, 9))
         await z.gateway.bell.until(lambda: _is_lost(z), 10)
         number, text = await z.error("POST", "/console_tickets/", {"guest": guest})
         assert (number, "is not reached" in text) == (503, True)

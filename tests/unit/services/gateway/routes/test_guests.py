@@ -176,7 +176,7 @@ async def test_a_guest_of_a_silent_cell_is_shown_as_lost(tmp_path: Path) -> None
     async with zone(tmp_path) as z:
         guest = await z.guest()
         cell = z.scheduler.book.cells[CELL]
-        z.scheduler.commit(*z.scheduler.book.cell_silent(CELL, type(cell.presence).LOST))
+        z.scheduler.commit(*z.scheduler.book.cell_silent(CELL, type(cell.presence).LOST, 9))
         revision = z.scheduler.revision
         assert await z.gateway.bell.until(lambda: z.gateway.view.shows(Book.SCHEDULER, revision), 5)
         assert (await z.data("GET", f"/guests/{guest}"))["lost"] is True

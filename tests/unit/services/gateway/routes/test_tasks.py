@@ -18,6 +18,7 @@ async def test_tasks_are_listed_the_newest_first_and_read(tmp_path: Path) -> Non
         assert task["progress_percent"] == 100
         assert task["error"] is None
         assert task["requester"] == z.credential.id
+        assert (task["name"], task["owner"], task["group"]) == ("admin.vm", "admin", "admin")
         assert await z.data("GET", f"/tasks/{task['id']}") == task
 
 
