@@ -80,7 +80,7 @@ def started(network: Network, namespace: str | None, core: int, *command: str) -
 
 async def serve_fabric(pipe: Pipe, identity: Identity, network: Network, core: int = 0) -> None:
     settle(network, network.server, core)
-    config = FabricConfig(host=network.host, multicast=False, drain_s=0.1)
+    config = FabricConfig(multicast=False, drain_s=0.1)  # on every address, as services listen
     async with Fabric.join(config, identity, codec=BytesCodec()) as fabric:
         fabric.serve([EchoHandler()], ROLES)
         fabric.serve_bulk(Blob(), BULK_ROLES)

@@ -34,7 +34,7 @@ Repeat = Callable[[bytes], Awaitable[bytes]]
 
 
 async def serve_fabric(pipe: Pipe, identity: Identity) -> None:
-    config = FabricConfig(host="127.0.0.1", multicast=False, drain_s=0.1)
+    config = FabricConfig(multicast=False, drain_s=0.1)  # on every address, as services listen
     async with Fabric.join(config, identity, codec=BytesCodec()) as fabric:
         fabric.serve([EchoHandler()], ROLES)
         pipe.say(fabric.address[1])

@@ -106,7 +106,7 @@ def _memory(folder: Path) -> dict[str, float]:
 
 async def sampling_cells(pipe: Pipe, identities: list[Identity]) -> None:
     """Cells that sample as cells do, each at a moment of its own within the interval."""
-    config = FabricConfig(host="127.0.0.1", multicast=False, drain_s=0.1)
+    config = FabricConfig(multicast=False, drain_s=0.1)  # on every address, as services listen
 
     async def sample(fabric: Fabric, identity: Identity, offset: float) -> None:
         data = datagrams(usages(identity.id, 1))[0]

@@ -6,15 +6,19 @@ What a side costs is its CPU time as the kernel counts it: all its threads, and 
 import asyncio
 import contextlib
 import gc
+import logging
 import multiprocessing
 import os
 import resource
 import ssl
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from nano.fabric.identity.identity import Identity
 
@@ -88,6 +92,10 @@ Main = Callable[..., Coroutine[Any, Any, None]]
 
 
 def _run(main: Main, connection: Connection, arguments: tuple[Any, ...]) -> None:
+    structlog.configure(  # that links come and go is what is measured here; figures alone are printed
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     asyncio.run(main(Pipe(connection), *arguments))
 
 

@@ -144,15 +144,15 @@ class Fabric:
         failure: BaseException | None = None
         credentials = Credentials.load(identity, clock)
         async with asyncio.TaskGroup() as jobs:
-            fabric = cls(config, credentials, jobs, codec or MessageCodec())
             try:
-                async with fabric._directory:
+                fabric = cls(config, credentials, jobs, codec or MessageCodec())
+                async with contextlib.AsyncExitStack() as up:
+                    up.callback(fabric._stop)
+                    await up.enter_async_context(fabric._directory)
                     yield fabric
                     await fabric.close()
             except BaseException as error:  # noqa: BLE001 - raised again below, as it is and not as a group
                 failure = error
-            finally:
-                fabric._stop()
         if failure is not None:
             raise failure
 

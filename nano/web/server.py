@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from nano.model.errors import Conflict
+from nano.ports import cannot_bind
 
 BACKLOG = 512
 CONNECTIONS = 2000
@@ -183,9 +183,7 @@ def bound(address: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise Conflict(
-            f"TCP {address}:{port} cannot be bound: {error.strerror}; stop who has it, or set listen and port"
-        ) from error
+        raise cannot_bind("TCP", address, port, error, settings="listen and port") from error
     listener.setblocking(False)
     return listener
 

@@ -7,8 +7,9 @@ known by the key that its link has proven; the name is what it asks for.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
@@ -19,11 +20,13 @@ from nano.fabric.identity.identity import fingerprint_of, key_in, spki_of
 from nano.fabric.joining.enrolment import signing_request
 from nano.fabric.joining.join_token import JOINABLE, secret_digest
 from nano.fabric.joining.short_code import opens, short_code
+from nano.fabric.links.sparing import Sparing
 from nano.model import names
-from nano.model.errors import Conflict, Forbidden, Invalid, TimedOut
+from nano.model.errors import Conflict, Forbidden, Invalid, NanoError, TimedOut
 from nano.model.membership import Applicant
 from nano.model.peers import Peer, Role
 from nano.shelf import Shelf
+from services.scheduler.comings import SHORT
 from services.scheduler.grants import Grants
 from services.scheduler.inventory import Inventory
 
@@ -37,6 +40,8 @@ STEP_S = 10.0
 """How long an applicant may take for what it says without a person."""
 
 COMMITMENT_BYTES = 32
+
+_log = structlog.get_logger("scheduler.door")
 
 
 class DoorRpc(v1.DoorBase):
@@ -58,28 +63,35 @@ class DoorRpc(v1.DoorBase):
         self._issuer = issuer
         self._bell = bell
         self._now_ms = now_ms
+        self._sparing = Sparing()
         self._waiting: Counter[str] = Counter()
         """Streams that are open for each key: a new one may come before the old one is known to be broken."""
 
     async def renew(self, message: v1.RenewRequest) -> v1.Grant:
         who = caller()
-        csr = signing_request(message.csr)
-        if fingerprint_of(key_in(csr)) != who.fingerprint:
-            raise Invalid("csr", "csr is for another key than this link's: a key is changed by joining anew")
-        membership = self._shelf.book.membership
-        self._shelf.commit(*membership.renewed(who.peer, who.fingerprint, self._now_ms()))
+        with self._tells_of_refusal(who, who.peer):
+            csr = signing_request(message.csr)
+            if fingerprint_of(key_in(csr)) != who.fingerprint:
+                raise Invalid(
+                    "csr", "csr is for another key than this link's: a key is changed by joining anew"
+                )
+            membership = self._shelf.book.membership
+            self._shelf.commit(*membership.renewed(who.peer, who.fingerprint, self._now_ms()))
         return await self._grants.grant(csr, who.peer)
 
     async def join(self, messages: AsyncIterator[v1.JoinMessage]) -> AsyncIterator[v1.JoinReply]:
         who = caller()
-        asked = (await _next(messages)).application
-        if asked is None:
-            raise Invalid("application", "an application comes first")
-        peer = _peer(asked)
-        csr = signing_request(asked.csr)
-        if fingerprint_of(key_in(csr)) != who.fingerprint:
-            raise Invalid("csr", "csr is for another key than the one that this link has proven")
-        if not self._let_in(asked, peer, who.fingerprint):
+        with self._tells_of_refusal(who):
+            asked = (await _next(messages)).application
+            if asked is None:
+                raise Invalid("application", "an application comes first")
+            peer = _peer(asked)
+            csr = signing_request(asked.csr)
+            if fingerprint_of(key_in(csr)) != who.fingerprint:
+                raise Invalid("csr", "csr is for another key than the one that this link has proven")
+        with self._tells_of_refusal(who, peer):
+            is_in = self._let_in(asked, peer, who.fingerprint)
+        if not is_in:
             # closed with this one: what it leaves behind would else be tidied up whenever it is collected
             async with contextlib.aclosing(self._admission(asked, peer, who, messages)) as replies:
                 async for reply in replies:
@@ -98,6 +110,29 @@ class DoorRpc(v1.DoorBase):
             return False
         return True
 
+    @contextlib.contextmanager
+    def _tells_of_refusal(self, who: Caller, peer: Peer | None = None) -> Iterator[None]:
+        """Whoever is turned away inside is seen in the log, with the reason; `peer` is what it asks to be.
+
+        What an administrator decides is written by `members.py`, once, and not here.
+        """
+        try:
+            yield
+        except NanoError as error:
+            left_out = self._sparing.left_out("refused", self._now_ms() / 1000)
+            if left_out is not None:
+                asked = {} if peer is None else {"role": str(peer.role), "id": peer.id}
+                key = who.fingerprint[:SHORT]
+                _log.info(
+                    "door.refused",
+                    **asked,
+                    key=key,
+                    host=who.host,
+                    reason=error.message[:200],
+                    left_out=left_out,
+                )
+            raise
+
     def _is_member(self, peer: Peer, fingerprint: str) -> bool:
         member = self._shelf.book.membership.members.get(peer)
         return member is not None and member.fingerprint == fingerprint
@@ -106,14 +141,18 @@ class DoorRpc(v1.DoorBase):
         self, asked: v1.Application, peer: Peer, who: Caller, messages: AsyncIterator[v1.JoinMessage]
     ) -> AsyncGenerator[v1.JoinReply, None]:
         """Agree on a code, then wait until an administrator has decided; `Forbidden` when that was a no."""
-        if len(asked.commitment) != COMMITMENT_BYTES:
-            raise Invalid("commitment", f"commitment is not {COMMITMENT_BYTES} bytes, nor is there a token")
-        self._shelf.book.membership.check_key(who.fingerprint)
-        challenge = self._grants.challenge(who.fingerprint, peer, asked.commitment)
+        with self._tells_of_refusal(who, peer):
+            if len(asked.commitment) != COMMITMENT_BYTES:
+                raise Invalid(
+                    "commitment", f"commitment is not {COMMITMENT_BYTES} bytes, nor is there a token"
+                )
+            self._shelf.book.membership.check_key(who.fingerprint)
+            challenge = self._grants.challenge(who.fingerprint, peer, asked.commitment)
         yield v1.JoinReply(challenge=challenge)
-        nonce = (await _next(messages)).nonce or b""
-        if not opens(nonce, asked.commitment):
-            raise Invalid("nonce", "nonce does not open the commitment")
+        with self._tells_of_refusal(who, peer):
+            nonce = (await _next(messages)).nonce or b""
+            if not opens(nonce, asked.commitment):
+                raise Invalid("nonce", "nonce does not open the commitment")
         code = short_code(
             spki_of(key_in(signing_request(asked.csr))),
             self._issuer().public_bytes(serialization.Encoding.DER),
@@ -125,7 +164,8 @@ class DoorRpc(v1.DoorBase):
             applicant = Applicant(
                 who.fingerprint, peer.role, peer.id, who.host, code, self._now_ms(), present=True
             )
-            self._shelf.commit(*self._shelf.book.membership.applied(applicant))
+            with self._tells_of_refusal(who, peer):
+                self._shelf.commit(*self._shelf.book.membership.applied(applicant))
             await self._shelf.durable()
             yield v1.JoinReply(code=code)
             await self._decided(peer, who.fingerprint)

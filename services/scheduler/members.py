@@ -15,6 +15,7 @@ from nano.bell import Bell
 from nano.contracts.nano import v1
 from nano.fabric.fabric import Fabric
 from nano.fabric.joining.join_token import JOINABLE
+from nano.fabric.links.sparing import Sparing
 from nano.fabric.presence import while_present
 from nano.member import Member, trust_message
 from nano.model.errors import Stale
@@ -22,6 +23,7 @@ from nano.model.membership import Phase
 from nano.model.peers import Peer
 from nano.shelf import Shelf
 from nano.waits import first_of
+from services.scheduler.comings import Comings, Line
 from services.scheduler.grants import Grants
 from services.scheduler.inventory import Inventory
 from services.scheduler.membership import MembershipChange, RemovalGone, RemovalPut, TrustPut
@@ -66,6 +68,8 @@ class Members:
         self._caught_up: set[Peer] = set()
         """Who has told in this life of ours what it has in force: it can know of no more than we tell now."""
         self.ask_again_s = ASK_AGAIN_S
+        self._comings = Comings(shelf.book.membership)
+        self._sparing = Sparing()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -84,6 +88,7 @@ class Members:
         """Act on what has become durable."""
         self._grants.settled()
         while True:
+            self._comings = Comings(self._shelf.book.membership)
             with contextlib.suppress(Stale):
                 async for _, changes in self._shelf.follow(self._shelf.cursor):
                     self._became_durable(changes)
@@ -97,6 +102,16 @@ class Members:
             self._heard.set()
         if any(isinstance(each, MembershipChange) for each in changes):
             self.changed.ring()
+            for line in self._comings.lines(changes):
+                self._write(line)
+
+    def _write(self, line: Line) -> None:
+        if not line.by_stranger:
+            _log.info(line.event, **line.fields)
+            return
+        left_out = self._sparing.left_out(line.event, self._now_ms() / 1000)
+        if left_out is not None:
+            _log.info(line.event, **line.fields, left_out=left_out)
 
     async def _tell_ourselves(self) -> None:
         """The scheduler is a member too: who was removed loses its links, and it renews when others do."""
@@ -145,8 +160,6 @@ class Members:
             changes = self._shelf.book.membership.advance()
             if changes:
                 self._shelf.commit(*changes)
-                trust = self._shelf.book.membership.trust
-                _log.info("authority.rotation", phase=str(trust.phase), signs=trust.trusted[0][:16])
             await asyncio.sleep(GATHER_S)
 
     async def _forget(self) -> None:

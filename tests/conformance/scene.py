@@ -31,6 +31,7 @@ from nano.fabric.identity.identity import Identity, Usage
 from nano.fabric.links.ends import Listener
 from nano.fabric.links.link import Link
 from nano.fabric.links.liveness import Pace, Patience
+from nano.fabric.links.sparing import Sparing
 from nano.fabric.packets.address import Address
 from nano.fabric.packets.quic import Connection, Windows
 from nano.fabric.packets.udp import Datagram, Train
@@ -243,6 +244,7 @@ class Scene:
         hello: Callable[[tls.Context], None] | None = None,
         alpn: list[str] | None = None,
         liar: str | None = None,
+        sparing: Sparing | None = None,
     ) -> None:
         self.now = asyncio.get_running_loop().time()
         self.owner = _Owner()
@@ -280,7 +282,13 @@ class Scene:
             name=None if server else cell.id,
         )
         self.link = Link(
-            connection, self.owner, send=self._send, verify=verify, patience=_PATIENCE, pace=Pace()
+            connection,
+            self.owner,
+            send=self._send,
+            verify=verify,
+            patience=_PATIENCE,
+            pace=Pace(),
+            sparing=sparing or Sparing(),
         )
         self.link._loop = cast("Any", _Clock(self))
         self._encoder = pylsqpack.Encoder()

@@ -8,7 +8,6 @@ from aioquic import tls
 from aioquic.quic.packet import QuicFrameType
 from structlog.testing import capture_logs
 
-from nano.fabric.links import link
 from nano.fabric.links.sparing import LINES, Sparing
 from nano.service import configure_logging
 from tests.conformance.quic_rows import frame
@@ -17,25 +16,20 @@ from tests.conformance.scene import Scene
 MANY = 60
 
 
-@pytest.fixture(autouse=True)
-def _nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "_sparing", Sparing())
+async def _shown_the_door(sparing: Sparing) -> None:
+    Scene(liar="stranger", sparing=sparing).connected().close()
 
 
-async def _shown_the_door() -> None:
-    Scene(liar="stranger").connected().close()
-
-
-async def _cannot_be_read() -> None:
-    scene = Scene().begin()
+async def _cannot_be_read(sparing: Sparing) -> None:
+    scene = Scene(sparing=sparing).begin()
     payload = frame(QuicFrameType.CRYPTO, 0, 6) + b"\x01\0\0\x02ab"
     scene.deliver(scene.liar.seal(payload.ljust(1150, b"\0"), tls.Epoch.INITIAL).ljust(1200, b"\0"))
     assert scene.link.error is not None
     scene.close()
 
 
-async def _breaks_the_rules() -> None:
-    scene = Scene().begin()
+async def _breaks_the_rules(sparing: Sparing) -> None:
+    scene = Scene(sparing=sparing).begin()
     scene.deliver(scene.liar.seal(b"\x1e".ljust(1150, b"\0"), tls.Epoch.INITIAL).ljust(1200, b"\0"))
     assert scene.link.error is not None
     scene.close()
@@ -45,9 +39,10 @@ async def _breaks_the_rules() -> None:
 async def test_a_flood_of_strangers_writes_few_lines(does: object, caplog: pytest.LogCaptureFixture) -> None:
     """aioquic's own warnings are silenced where services set their logging up."""
     assert callable(does)
+    sparing = Sparing()
     with capture_logs() as lines, caplog.at_level(logging.ERROR, "quic"):
         for _ in range(MANY):
-            await does()
+            await does(sparing)
     assert [line["event"] for line in lines] == ["link.refused"] * LINES
     assert all(len(line["reason"]) <= 200 for line in lines)
     assert not [record for record in caplog.records if record.name == "quic"]

@@ -12,7 +12,7 @@ from aioquic.quic.events import ConnectionTerminated, QuicEvent
 
 from nano.fabric.fabric import Fabric, FabricConfig
 from nano.fabric.identity.identity import Identity
-from nano.fabric.links.sparing import Sparing
+from nano.fabric.links.sparing import LINES
 from nano.fabric.peers.roster_events import News
 from nano.model.errors import Corrupt, Forbidden, NanoError, Unreachable, Untrusted
 from nano.model.peers import Role
@@ -167,11 +167,8 @@ async def test_who_was_shut_out_stays_so_over_a_restart_of_the_peer(lab: Lab) ->
             await _call(lab.identity(Role.GATEWAY, "g2"), peers, "c1")
 
 
-async def test_who_is_turned_away_is_not_dialled_in_a_loop(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_is_turned_away_is_not_dialled_in_a_loop(lab: Lab) -> None:
     """The side that dials sees its link come up before the other side has judged its certificate."""
-    monkeypatch.setattr(
-        "nano.fabric.links.link._sparing", Sparing()
-    )  # each refusal shows, whatever was here before
     loop = asyncio.get_running_loop()
     async with lab.join(Role.CELL, "c1") as cell:
         cell.serve([EchoHandler()], ROLES)
@@ -185,6 +182,20 @@ async def test_who_is_turned_away_is_not_dialled_in_a_loop(lab: Lab, monkeypatch
                 fabric.keep_linked(Role.CELL)
                 await logs.until(lambda line: line["event"] == "link.refused", 10, count=3)
                 assert loop.time() - began >= 0.25 + 0.5
+
+
+async def test_what_strangers_cause_in_one_fabric_is_no_reason_to_be_silent_in_another(lab: Lab) -> None:
+    stranger = lab.identity(Role.SCHEDULER, "s1")
+    async with lab.join(Role.CELL, "c1") as one, lab.join(Role.CELL, "c2") as other:
+        for fabric, name in ((one, "c1"), (other, "c2")):
+            fabric.serve([EchoHandler()], ROLES)
+            shut_out(lab.authority, lab.known[f"cell/{name}"], stranger)
+            fabric.renewed(lab.known[f"cell/{name}"])
+        with structlog.testing.capture_logs() as logs:
+            for name in ["c1"] * (LINES + 1) + ["c2"]:
+                with pytest.raises((Untrusted, Unreachable), match="removed"):
+                    await _call(stranger, lab.addresses, name)
+        assert sum(log["event"] == "link.refused" for log in logs) == LINES + 1
 
 
 async def test_a_file_of_removals_that_cannot_be_read_lets_nothing_be_served(lab: Lab) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from nano.contracts.nano import v1
 from nano.fabric.identity.authority import LIFETIME, Authority
@@ -62,6 +63,23 @@ async def test_a_removal_closes_open_links_at_once_and_everywhere(zone: Zone) ->
                 await stub.ask(v1.StepRef(task="t"), timeout=5)
         await door.known_by(IMAGESTORE)
         assert CELL not in door.book.members
+
+
+async def test_who_comes_and_goes_is_in_the_schedulers_log_once(zone: Zone) -> None:
+    with capture_logs() as lines:
+        async with zone.scheduler() as door:
+            token = await door.token(Role.CELL)
+            async with zone.joined(CELL, token=token):
+                await zone.linked(door, CELL)
+                await door.known_by(CELL)
+                await door.remove(CELL)
+                await door.until(lambda: CELL not in door.book.members)
+    key = door.book.removals.popitem()[0][:16]
+    told = [line for line in lines if line.get("id") == CELL.id and line["event"].startswith("member.")]
+    assert [(line["event"], line["key"], line.get("how")) for line in told] == [
+        ("member.joined", key, "token"),
+        ("member.removed", key, None),
+    ]
 
 
 async def test_a_removal_holds_while_the_scheduler_is_down_and_after_a_restart(zone: Zone) -> None:

@@ -316,3 +316,17 @@ def test_two_hundred_peers_dial_at_once_over_a_bad_network_and_none_fails(tmp_pa
             assert len(half_open) == 0
 
     _play(story)
+
+
+def test_a_host_with_two_addresses_is_reached_at_either(tmp_path: Path) -> None:
+    async def story(network: Network) -> None:
+        lab = Lab(tmp_path)
+        async with lab.join(Role.CELL, "c1", host=HOST) as cell:
+            cell.serve([EchoHandler()], ROLES)
+            host, port = network.also_at(cell.address, "10.0.0.2")
+            lab.addresses["cell/c1"] = f"{host}:{port}"
+            async with lab.join(Role.SCHEDULER, "s1", host=HOST) as scheduler:
+                assert await EchoStub(scheduler.channel(Role.CELL, "c1")).repeat(b"x", timeout=5) == b"x"
+                assert {link.address for link in scheduler.links} == {(host, port)}
+
+    _play(story)

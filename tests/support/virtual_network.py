@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import pytest
 
@@ -36,6 +37,7 @@ class Network:
     def installed(self) -> Iterator["Network"]:
         """Fabrics that begin in this context are on this network."""
         with pytest.MonkeyPatch.context() as replaced:
+            replaced.setattr(ends, "listen", self._listen)
             replaced.setattr(ends, "bind", self._bind)
             replaced.setattr(ends, "Endpoint", self._open)
             yield self
@@ -44,13 +46,22 @@ class Network:
         """The way to and from whoever listens there; new ones have no faults."""
         return self._paths.setdefault(listener, Path(self._seed + listener[1], Faults(delay_s=0.0005)))
 
+    def also_at(self, listener: Address, host: str) -> Address:
+        """The host of this listener has another address, too: where it is heard there."""
+        there = host, listener[1]
+        self._endpoints[there] = self._endpoints[listener]
+        return there
+
     def vanish(self, address: Address) -> None:
         """Whoever has this address is gone without a word, as a process that is killed."""
-        self._endpoints.pop(address, None)
+        gone = self._endpoints.get(address)
+        for each in [each for each, found in self._endpoints.items() if found is gone]:
+            del self._endpoints[each]
 
-    def _bind(self, host: str, port: int) -> Address:
-        if host == HOST:
-            return HOST, port or next(self._listeners)
+    def _listen(self, host: str, port: int) -> Address:
+        return host, port or next(self._listeners)
+
+    def _bind(self, _host: str, _port: int) -> Address:
         return HOST, next(self._diallers)
 
     def _open(self, address: Address, receiver: Receiver) -> "_Endpoint":
@@ -73,27 +84,29 @@ class Network:
     def _arrive(self, data: bytes, source: Address, to: Address) -> None:
         endpoint = self._endpoints.get(to)
         if endpoint is not None and not endpoint.closed:
+            if endpoint.is_listener:
+                source = cast("Address", (*source, to[0]))
             endpoint.receiver.receive(Train(data, max(len(data), 1), source))
             if not endpoint.closed:
                 endpoint.receiver.drained()
 
-    def close(self, address: Address) -> None:
-        self._endpoints.pop(address, None)
-
 
 class _Endpoint:
-    """As `nano.fabric.packets.udp.Endpoint`."""
+    """As `nano.fabric.packets.udp.Endpoint`: at a listener, addresses end in the one that was dialled."""
 
     def __init__(self, network: Network, address: Address, receiver: Receiver) -> None:
         self._network = network
         self.address = address
         self.receiver = receiver
+        self.is_listener = address[1] < _FIRST_DIALLER
         self.closed = False
 
     def send(self, datagrams: Iterable[Datagram]) -> None:
         for data, to in datagrams:
+            *there, own = to if self.is_listener else (*to, self.address[0])
             if not self.closed:
-                self._network.carry(bytes(data), self.address, to)
+                source = cast("str", own), self.address[1]
+                self._network.carry(bytes(data), source, cast("Address", tuple(there)))
 
     def has_unread(self) -> bool:
         return False
@@ -101,4 +114,4 @@ class _Endpoint:
     def close(self) -> None:
         if not self.closed:
             self.closed = True
-            self._network.close(self.address)
+            self._network.vanish(self.address)

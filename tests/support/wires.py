@@ -1,14 +1,33 @@
 """Hosts of their own, joined by wires: network namespaces whose interfaces and addresses a test changes."""
 
+import contextlib
+import ctypes
+import os
 import secrets
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+_CLONE_NEWNET = 0x4000_0000
+"""From <linux/sched.h>."""
 
 
 def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def on_host(host: str) -> Iterator[None]:
+    """Sockets that this thread opens inside are of that host."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with Path("/proc/thread-self/ns/net").open("rb") as before, Path("/run/netns", host).open("rb") as there:
+        assert libc.setns(there.fileno(), _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+        try:
+            yield
+        finally:
+            assert libc.setns(before.fileno(), _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
 
 
 class Hosts:

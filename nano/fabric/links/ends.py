@@ -15,10 +15,11 @@ from nano.fabric.identity.credentials import Credentials
 from nano.fabric.identity.identity import Usage
 from nano.fabric.links.link import Link
 from nano.fabric.links.liveness import Pace, Patience
+from nano.fabric.links.sparing import Sparing
 from nano.fabric.packets.address import Address
 from nano.fabric.packets.half_open import HANDSHAKE_S, Entry, HalfOpen
 from nano.fabric.packets.quic import KIB, MIB, Connection, Windows, for_one_link, header_of, short_id_of
-from nano.fabric.packets.udp import Endpoint, Train, bind
+from nano.fabric.packets.udp import Endpoint, Train, bind, listen
 from nano.model.errors import NanoError, Unreachable
 from nano.model.peers import Peer, Role
 
@@ -46,6 +47,8 @@ class Route:
     patience: Patience = field(default_factory=Patience)
     pace: Pace = field(default_factory=Pace)
     """Shared by all links that are asked by this process."""
+    sparing: Sparing = field(default_factory=Sparing)
+    """Shared by all links of a fabric: a line that one stranger was given is not there for the next."""
 
 
 class Handlers:
@@ -147,8 +150,11 @@ class Dialled(_End):
             verify=verify,
             patience=route.patience,
             pace=route.pace,
+            sparing=route.sparing,
         )
         self._address = address
+        self._instead: Address | None = None
+        """Who answers a handshake in place of whom we dialled."""
 
     async def connect(self, timeout_s: float) -> Link:
         """Shake hands; `Unreachable` or `Untrusted` when that fails, or nobody answers within `timeout_s`.
@@ -163,8 +169,7 @@ class Dialled(_End):
             if not self._up.done() and self._connection.has_heard:
                 await asyncio.wait({self._up}, timeout=HANDSHAKE_S - timeout_s)
             if not self._up.done():
-                host, port = self._address[:2]
-                error = Unreachable(f"{host} port {port} did not answer within {timeout_s:g} s")
+                error = Unreachable(self._silence(timeout_s))
                 self.link.close(error)
                 raise error
             self._up.result()
@@ -174,8 +179,28 @@ class Dialled(_End):
                 self.link.close(Unreachable("the attempt to connect was given up"))
         return self.link
 
+    def _silence(self, timeout_s: float) -> str:
+        """What there is to say of an address from which no answer came."""
+        host, port = self._address[:2]
+        said = f"{host} port {port} did not answer within {timeout_s:g} s"
+        if self._instead is None:
+            return said
+        other, its_port = self._instead[:2]
+        return (
+            f"{said}: the answer came from {other} port {its_port}, which could be anybody's; dial that "
+            "address, or look what changes it on its way (a translation, two routes)"
+        )
+
     def receive(self, train: Train) -> None:
+        if train.address != self._address and not self._up.done():
+            self._came_from_elsewhere(train)
         self.link.receive(train)
+
+    def _came_from_elsewhere(self, train: Train) -> None:
+        """The connection will not take it (RFC 9000, 9). Who knows our id was told it at our dial."""
+        header = header_of(train.data)
+        if header is not None and header.destination_cid == self._connection.host_cid:
+            self._instead = train.address
 
     def drained(self) -> None:
         self.link.drained()
@@ -218,7 +243,7 @@ class Listener(_End):
         self._touched: dict[Link, None] = {}
         self._loop = asyncio.get_running_loop()
         self._half_open = HalfOpen[Link]()
-        self._endpoint = Endpoint(bind(host, port), self)
+        self._endpoint = Endpoint(listen(host, port), self)
 
     @property
     def address(self) -> Address:
@@ -350,6 +375,7 @@ class Listener(_End):
             verify=self._verify,
             patience=self._route.patience,
             pace=self._route.pace,
+            sparing=self._route.sparing,
         )
         self._ids[link] = set()
         for issued in (connection_id, connection.host_cid):

@@ -18,6 +18,7 @@ from nano.fabric.http3.stream import Headers, Stream
 from nano.fabric.identity.identity import fingerprint_of, key_in
 from nano.fabric.links import verdict
 from nano.fabric.links.liveness import Liveness, Move, Pace, Patience
+from nano.fabric.links.reasons import why
 from nano.fabric.links.sparing import Sparing
 from nano.fabric.links.verdict import Verdict
 from nano.fabric.packets import datagrams
@@ -40,7 +41,6 @@ _CATCH_UP_S = 0.05
 """How long to wait for what still stands in the socket before a peer is judged."""
 
 _log = structlog.get_logger("nano.fabric")
-_sparing = Sparing()
 
 Verify = Callable[[Sequence[x509.Certificate]], Peer]
 """Who showed these certificates, its own first; raises `Untrusted`."""
@@ -87,6 +87,7 @@ class Link:
         verify: Verify,
         patience: Patience,
         pace: Pace,
+        sparing: Sparing,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._quic = connection
@@ -95,6 +96,7 @@ class Link:
         self._verify = verify
         self._liveness = Liveness(patience, self._loop.time(), asks=connection.is_client)
         self._pace = pace
+        self._sparing = sparing
         self.exchanges = Exchanges(connection, self)
         self._timer: asyncio.TimerHandle | None = None
         self._flush_handle: asyncio.Handle | None = None
@@ -147,8 +149,8 @@ class Link:
     @property
     def address(self) -> Address:
         """Where the peer is now."""
-        address: Address = self._quic.get_peer_address() or ("", 0)
-        return address
+        host, port = (self._quic.get_peer_address() or ("", 0))[:2]
+        return host, port
 
     @property
     def quic(self) -> Connection:
@@ -257,7 +259,7 @@ class Link:
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, the loop must not go on with half a link
-            left_out = _sparing.left_out("defect", self._loop.time())
+            left_out = self._sparing.left_out("defect", self._loop.time())
             if left_out is not None:
                 _log.error("link.defect", peer=str(self._peer), left_out=left_out, exc_info=error)
             self._end(Internal("the link was ended by a defect of ours: see this service's log"))
@@ -280,9 +282,7 @@ class Link:
         if ended is not None:
             self.graceful = _is_graceful(ended)
             if self._peer is None and not self._quic.is_client and not self._refused:
-                self._tell_of_stranger(
-                    f"the handshake failed: {ended.reason_phrase or hex(ended.error_code)}"
-                )
+                self._tell_of_stranger(f"the handshake failed: {why(ended)}")
             if self._peer is not None and _is_of_trust(ended):
                 self.verdict = verdict.heard(alert_in(ended.error_code))
             self._end(_reason(ended))
@@ -335,7 +335,7 @@ class Link:
             self._owner.link_up(self)
 
     def _tell_of_stranger(self, reason: str) -> None:
-        left_out = _sparing.left_out("refused", self._loop.time())
+        left_out = self._sparing.left_out("refused", self._loop.time())
         if left_out is not None:
             _log.warning("link.refused", reason=reason[:200], address=self.address, left_out=left_out)
 
@@ -429,9 +429,8 @@ class Link:
 def _reason(event: quic_events.ConnectionTerminated) -> NanoError:
     """Why a connection ended, as the model's error."""
     if _is_of_trust(event):
-        return Untrusted(f"the handshake failed: {event.reason_phrase or hex(event.error_code)}")
-    what = event.reason_phrase or f"code {event.error_code:#x}"
-    return Unreachable(f"the link ended: {what}")
+        return Untrusted(f"the handshake failed: {why(event)}")
+    return Unreachable(f"the link ended: {why(event)}")
 
 
 def _is_of_trust(event: quic_events.ConnectionTerminated) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from nano.fabric.packets.address import Address
+from nano.fabric.packets.own_end import OwnEnd
 
 Datagram = tuple[bytes, Address]
 
@@ -27,7 +28,9 @@ _RECEIVE_BYTES = 65_535
 _GATHER_BYTES = 48 * 1024
 """How much is gathered in one train where the kernel does not coalesce."""
 
-_CONTROL_BYTES = 64
+_CONTROL_BYTES = 128
+"""Room for what comes beside the data: a segment's size, and our own address."""
+
 _SIZE_OUT, _SIZE_IN = struct.Struct("=H"), struct.Struct("=i")
 
 _REFUSES_ALL = frozenset({errno.EIO, errno.EOPNOTSUPP})
@@ -63,8 +66,10 @@ class Receiving:
     """Takes in what has come to a socket, several datagrams at once: the kernel coalesces them, or we gather
     them."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, own_end: OwnEnd | None = None) -> None:
+        """`own_end`: how the kernel names our own address with what comes, where it does."""
         self._sock = sock
+        self._own_end = own_end
         self._buffer = _buffer()
         self._held: Train | None = None
         self.is_dry = False
@@ -110,23 +115,29 @@ class Receiving:
     def _receive(self, at: int) -> tuple[int, int, Address]:
         """Take in once, to a place in the buffer: how much, of what size each datagram is, and who sent
         them."""
-        if not self.coalesces:
+        own_end = self._own_end
+        if not self.coalesces and own_end is None:
             size, address = self._sock.recvfrom_into(self._buffer[at : at + _RECEIVE_BYTES])
             return size, size, address
         size, control, _, address = self._sock.recvmsg_into(
             [self._buffer[at : at + _RECEIVE_BYTES]], _CONTROL_BYTES
         )
+        segment = size
         for level, kind, value in control:
-            if (level, kind) == (_SOL_UDP, _UDP_GRO):
-                return size, _SIZE_IN.unpack_from(value)[0], address
-        return size, size, address
+            if level == _SOL_UDP and kind == _UDP_GRO:
+                segment = _SIZE_IN.unpack_from(value)[0]
+            elif own_end is not None and level == own_end.level and kind == own_end.kind:
+                address = own_end.arrived(value, address)
+        return size, segment, address
 
 
 class Sending:
     """Sends runs of datagrams to one address at once where kernel and interface can."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, own_end: OwnEnd | None = None) -> None:
+        """`own_end`: how it is told from which address of ours to send, where addresses say so."""
         self._sock = sock
+        self._own_end = own_end
         try:
             sock.getsockopt(_SOL_UDP, _UDP_SEGMENT)
         except OSError:
@@ -157,10 +168,13 @@ class Sending:
     def _send_run(self, run: Sequence[Datagram]) -> bool:
         if len(run) == 1:
             return self._send_one(run[0])
-        size = len(run[0][0])
-        control = [(_SOL_UDP, _UDP_SEGMENT, _SIZE_OUT.pack(size))]
+        data, address = run[0]
+        control = [(_SOL_UDP, _UDP_SEGMENT, _SIZE_OUT.pack(len(data)))]
+        if self._own_end is not None:
+            own, address = self._own_end.leaving(address)
+            control.append(own)
         try:
-            self._sock.sendmsg([data for data, _ in run], control, 0, run[0][1])
+            self._sock.sendmsg([data for data, _ in run], control, 0, address)
         except OSError as error:
             if is_full(error):
                 return False
@@ -171,8 +185,13 @@ class Sending:
         return True
 
     def _send_one(self, datagram: Datagram) -> bool:
+        data, address = datagram
         try:
-            self._sock.sendto(*datagram)
+            if self._own_end is None:
+                self._sock.sendto(data, address)
+            else:
+                own, address = self._own_end.leaving(address)
+                self._sock.sendmsg((data,), (own,), 0, address)
         except OSError as error:
             return not is_full(error)
         return True

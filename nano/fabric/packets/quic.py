@@ -436,8 +436,8 @@ class Connection(FastConnection):
         if self._may_write_full(network_path):
             full = [stream for stream in self._streams_queue if self._fills_a_packet(stream)]
         try:
-            if full:
-                self._write_calls_then_bulk(builder, network_path, now, full)
+            if full and self._write_calls_then_bulk(builder, network_path, now, full):
+                return
             super()._write_application(builder, network_path, now)
         finally:
             self._streams_queue = [stream for stream in self._streams_queue if _wants_service(stream)]
@@ -445,15 +445,24 @@ class Connection(FastConnection):
 
     def _write_calls_then_bulk(
         self, builder: QuicPacketBuilder, network_path: Any, now: float, full: list[QuicStream]
-    ) -> None:
-        """First what is smaller than a packet, which is calls and all that is no stream; then whole
-        packets."""
+    ) -> bool:
+        """First what is smaller than a packet, which is calls and all that is no stream; then whole packets.
+
+        Whether that was surely all that may go out now: stock passes would find nothing.
+        """
+        is_alone = len(full) == len(self._streams_queue) and not self._is_more_due(network_path, now)
         self._streams_queue = [stream for stream in self._streams_queue if stream not in full]
+        before = builder.packet_number
         try:
-            super()._write_application(builder, network_path, now)
+            if not is_alone:
+                super()._write_application(builder, network_path, now)
             self._write_full_packets(builder, full, now)
         finally:
             self._streams_queue += full
+        if not is_alone or builder.packet_number == before or not all(map(self._fills_a_packet, full)):
+            return False
+        self._pacing_at = self._loss.pacer.next_send_time(now)
+        return True
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, NetworkAddress]]:
         self._now = now
@@ -634,40 +643,47 @@ class Connection(FastConnection):
 
         All that aioquic could have to write, in the order of `_write_application`.
         """
-        space, path = self._spaces.get(_ONE_RTT), self._network_paths[0]
-        if space is None or not self._handshake_confirmed or self._close_pending:
+        if _ONE_RTT not in self._spaces or not self._handshake_confirmed or self._close_pending:
             return False
         return not (
-            (space.ack_at is not None and space.ack_at <= now)
-            or self._pacing_at is not None  # it would stay, and its timer fire without end
+            self._pacing_at is not None  # it would stay, and its timer fire without end
             or self._streams_queue
+            or len(self._network_paths) > 1
+            or self._remote_preferred_address is not None
+            or self._mtu.is_due(now)
+            or self._is_more_due(self._network_paths[0], now)
+        )
+
+    def _is_more_due(self, path: Any, now: float) -> bool:
+        """Whether there may be anything for `_write_application` that is no stream's data."""
+        ack_at = self._spaces[_ONE_RTT].ack_at
+        return bool(
+            (ack_at is not None and ack_at <= now)
             or self._datagrams_pending
             or self._ping_pending
             or self._probe_pending
             or self._streams.due
-            or len(self._network_paths) > 1
             or not path.is_validated
             or path.remote_challenges
             or self._handshake_done_pending
             or self._retire_connection_ids
             or self._streams_blocked_pending
-            or self._remote_preferred_address is not None
             or not self._crypto_streams[_ONE_RTT].sender.buffer_is_empty
             or not all(connection_id.was_sent for connection_id in self._host_cids)
             or self._limits_due()
-            or self._mtu.is_due(now)
         )
 
     def _limits_due(self) -> bool:
-        """Whether the peer should be told that it may send more, or open more streams."""
+        """Whether the peer should be told that it may send more, or open more streams.
+
+        The latter is told when more would be granted than it has left, so that it is not told at each call.
+        """
         data, calls, others = self._local_max_data, self._local_max_streams_bidi, self._local_max_streams_uni
         return (
             self._connection_room_due()
             or data.value != data.sent
-            or calls.value != calls.sent
-            or calls.used * 2 > calls.value
-            or others.value != others.sent
-            or others.used * 2 > others.value
+            or calls.sent - calls.used < calls.value - calls.sent
+            or others.sent - others.used < others.value - others.sent
         )
 
     def _initialize(self, peer_cid: bytes) -> None:

@@ -15,8 +15,10 @@ from typing import Protocol, cast
 
 from nano.fabric.packets.address import Address
 from nano.fabric.packets.offload import Datagram, Receiving, Sending, Train
+from nano.fabric.packets.own_end import own_end_of, tell_own_end
+from nano.ports import cannot_bind
 
-__all__ = ["Address", "Datagram", "Endpoint", "Receiver", "Train", "bind", "resolve"]
+__all__ = ["Address", "Datagram", "Endpoint", "Receiver", "Train", "bind", "listen", "resolve"]
 
 _DRAIN_DATAGRAMS = 128
 """Datagrams taken in one turn, so that timers and other sockets get theirs."""
@@ -70,6 +72,20 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """As `bind`, for a socket that others dial: what answers them leaves from the address that they dialled.
+
+    `Conflict` says which address and port cannot be had, and what to do. A socket that dials is left to the
+    kernel's route: when the address that it had is gone it goes on from another one.
+    """
+    try:
+        sock = bind(host, port)
+    except OSError as error:
+        raise cannot_bind("UDP", host, port, error, settings="listen and port of [fabric]") from error
+    tell_own_end(sock)
+    return sock
+
+
 async def resolve(address: Address) -> Address:
     """`address` in the very form in which the kernel will name it as a source; `OSError` for no such host.
 
@@ -94,7 +110,8 @@ class Endpoint:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._receiver = receiver
-        self._receiving, self._sending = Receiving(sock), Sending(sock)
+        own_end = own_end_of(sock)
+        self._receiving, self._sending = Receiving(sock, own_end), Sending(sock, own_end)
         self._backlog: collections.deque[Datagram] = collections.deque()
         self.address: Address = sock.getsockname()
         self.closed = False

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from nano.bell import Bell
 from nano.contracts.nano import v1
@@ -21,6 +22,7 @@ from nano.fabric.identity.authority import Authority
 from nano.fabric.identity.identity import fingerprint_of, spki_of
 from nano.fabric.joining.join_token import secret_digest
 from nano.fabric.joining.short_code import commitment_to, short_code
+from nano.fabric.links.sparing import LINES
 from nano.model.errors import Forbidden, Invalid, NanoError
 from nano.model.membership import How, JoinToken
 from nano.model.peers import Peer, Role
@@ -204,3 +206,28 @@ async def test_a_renewal_is_for_the_callers_own_name_and_key(desk: Desk) -> None
     desk.shelf.commit(*desk.shelf.book.membership.remove(CELL, NOW_MS))
     with answering(Caller(CELL, None, "", FINGERPRINT)), pytest.raises(Forbidden, match="removed"):
         await desk.door.renew(v1.RenewRequest(csr=CSR))
+
+
+async def test_who_is_turned_away_is_seen_in_the_log_but_not_without_end(desk: Desk) -> None:
+    with capture_logs() as lines:
+        for _ in range(2 * LINES):
+            with pytest.raises(Forbidden):
+                [each async for each in desk.said(application(token_secret=SECRET))]
+    assert [line["event"] for line in lines] == ["door.refused"] * LINES
+    assert lines[0] == {
+        "event": "door.refused",
+        "log_level": "info",
+        "role": "cell",
+        "id": "c1",
+        "key": FINGERPRINT[:16],
+        "host": "10.0.0.7",
+        "reason": "this join token is not known here: it was revoked, or is of another zone",
+        "left_out": 0,
+    }
+
+
+async def test_who_is_let_in_is_none_that_was_turned_away(desk: Desk) -> None:
+    desk.shelf.commit(*desk.shelf.book.membership.enrolled(CELL, FINGERPRINT, How.ADMITTED, NOW_MS))
+    with capture_logs() as lines:
+        [each async for each in desk.said(application())]
+    assert lines == []

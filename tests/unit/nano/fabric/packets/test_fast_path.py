@@ -208,6 +208,33 @@ def test_what_is_small_goes_before_what_is_large(folder: Path) -> None:
     assert len(pair.received(pair.server, bulk)) == 900_000
 
 
+class _Passes(Connection):
+    """How often all that QUIC may have to say was looked at."""
+
+    passes = 0
+
+    def _write_connection_limits(self, *arguments: Any, **named: Any) -> None:
+        self.passes += 1
+        super()._write_connection_limits(*arguments, **named)
+
+
+class _PassesPair(MangledPair):
+    kinds = (_Passes, _Passes)
+
+
+def test_while_bodies_alone_are_due_nothing_else_is_looked_for(folder: Path) -> None:
+    pair = _PassesPair.connected(folder, WIDE)
+    assert isinstance(pair.client, _Passes)
+    pair.client.send_stream_data(0, _body(500_000, 1))
+    pair.client.passes = 0
+    flight = pair.client.datagrams_to_send(now=pair.now)
+    assert len(flight) > 5
+    assert pair.client.passes == 0
+    pair.client.send_ping(1)
+    pair.client.datagrams_to_send(now=pair.now)
+    assert pair.client.passes > 0, "a ping is no body"
+
+
 def test_a_stream_that_is_given_up_sends_no_more(folder: Path) -> None:
     pair = MangledPair.connected(folder, WIDE)
     (stream_id,) = _send(pair, [_body(900_000, 1)])

@@ -307,7 +307,9 @@ class _Doubted(Pair):
 
 @given(
     lost=st.sets(st.integers(0, 200), max_size=60),
-    deeds=st.lists(st.sampled_from(["call", "sample", "ping", "reset", "ids", "keys", "large"]), max_size=12),
+    deeds=st.lists(
+        st.sampled_from(["call", "answered", "sample", "ping", "reset", "ids", "keys", "large"]), max_size=12
+    ),
 )
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_end_that_says_it_is_quiet_has_nothing_to_send(
@@ -320,6 +322,8 @@ def test_an_end_that_says_it_is_quiet_has_nothing_to_send(
         match deed:
             case "call":
                 _open(pair, b"x" * 100, end=True)
+            case "answered":
+                _answered(pair)
             case "large":
                 _open(pair, bytes(50_000))
             case "sample":
@@ -337,6 +341,25 @@ def test_an_end_that_says_it_is_quiet_has_nothing_to_send(
     assert pair.quiet
     assert pair.client.is_quiet(pair.now)
     assert pair.server.is_quiet(pair.now)
+
+
+def _answered(pair: Pair) -> None:
+    """A call from its beginning to its end."""
+    stream_id = _open(pair, b"question", end=True)
+    pair.run()
+    pair.server.send_stream_data(stream_id, b"answer", end_stream=True)
+
+
+@pytest.mark.parametrize("calls", [1, 30, 70])
+def test_a_server_is_quiet_after_calls_though_it_owes_room_for_as_many(folder: Path, calls: int) -> None:
+    """It is told when it is worth a frame, not with each packet that comes."""
+    pair = Pair.connected(folder, SMALL)
+    for _ in range(calls):
+        _answered(pair)
+        pair.run()
+    assert pair.server.open_streams == 0
+    assert pair.server.is_quiet(pair.now)
+    assert pair.client.free_streams >= SMALL.streams // 2
 
 
 def test_a_sample_is_acknowledged_at_once_and_what_will_be_answered_is_not(folder: Path) -> None:

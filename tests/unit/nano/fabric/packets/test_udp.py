@@ -3,7 +3,10 @@
 import asyncio
 import socket
 
-from nano.fabric.packets.udp import Datagram, Endpoint, Train, bind
+import pytest
+
+from nano.fabric.packets.udp import Datagram, Endpoint, Train, bind, listen
+from nano.model.errors import Conflict
 
 
 class _Heard:
@@ -56,3 +59,10 @@ async def test_a_datagram_without_a_route_is_lost_and_nothing_else() -> None:
     endpoint.close()
     endpoint.send([(b"after the end", endpoint.address)])
     assert heard.batches[0] == [b"y"]
+
+
+def test_a_port_that_somebody_has_is_refused_with_advice() -> None:
+    with bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Conflict, match=f"UDP 127.0.0.1:{port} cannot be bound: .*listen and port of"):
+            listen("127.0.0.1", port)
