@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from nano.contracts.nano import v1
 from nano.fabric.calls.codec import MessageCodec
 from nano.fabric.fabric import Fabric
 from nano.fabric.links import dialled
-from nano.fabric.links.link import Link
 from nano.fabric.packets.quic import Windows
 from nano.model.errors import Conflict, Exhausted, Forbidden, Invalid, NotFound, Unreachable
 from nano.model.ids import CellId, InstanceId
@@ -32,12 +31,12 @@ from tests.support.consoles import CONSOLES, closed, console, rfb, running, tick
 from tests.support.fabrics import Lab
 from tests.support.hypervisor import new_instance
 from tests.support.rfb import Ended, RfbClient
+from tests.support.stillness import PATIENCE_S, still
 from tests.support.udp_relay import Relay
 from tests.support.zone import CELL, zone
 
 C1 = CellId("c1")
 KINDS = (Cardinality.STREAM_STREAM, v1.DisplayPiece, v1.DisplayPiece)
-PATIENCE_S = 20
 
 
 @dataclass
@@ -219,11 +218,12 @@ async def test_there_are_not_too_many(rig: Rig, monkeypatch: pytest.MonkeyPatch)
 async def test_the_link_for_displays_is_closed_when_it_is_not_used(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialled, "IDLE_S", 0.05)
-    async with rig.displays.open(C1, INSTANCE):
-        (link,) = rig.gateway.links
-    async with asyncio.timeout(PATIENCE_S):
-        await link.wait_closed()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(dialled, "IDLE_S", 0.5)
+        async with rig.displays.open(C1, INSTANCE):
+            (link,) = rig.gateway.links
+        async with asyncio.timeout(PATIENCE_S):
+            await link.wait_closed()
     assert link.graceful
     async with rig.displays.open(C1, INSTANCE) as display:  # and is there again when it is needed
         await _client(display).shake_hands()
@@ -253,6 +253,14 @@ class Flooding(SimHypervisor):
             await loop.sock_sendall(self.far[0], bytes(64 * 1024))
 
 
+@pytest.fixture
+async def flooding() -> AsyncIterator[Flooding]:
+    made = Flooding()
+    yield made
+    for far in made.far:
+        far.close()
+
+
 class Counted(Descriptor):
     taken_bytes = 0
 
@@ -262,54 +270,46 @@ class Counted(Descriptor):
         return data
 
 
-async def test_a_browser_that_does_not_read_stops_the_emulator(tmp_path: Path) -> None:
-    flooding = Flooding()
-    async with joined(tmp_path, flooding) as rig:
-        async with rig.displays.open(C1, INSTANCE) as display, asyncio.TaskGroup() as jobs:
-            (near,), (ours,), (theirs,) = flooding.near, rig.gateway.links, rig.at_cell.links
-            drawing = jobs.create_task(flooding.draw())
-            taken = await _still(lambda: near.taken_bytes, ours)
-            arrived = ours.quic.held_bytes
-            assert arrived <= Windows().stream_bytes
-            assert taken - arrived <= UNSENT_BYTES + 2 * READ_BYTES  # one of them in the hand
-            for _ in range(20):
-                assert await display.receive()
-            async with asyncio.timeout(PATIENCE_S):
-                while near.taken_bytes == taken:
-                    await theirs.ping()
-            drawing.cancel()
-        flooding.far[0].close()
+async def test_a_browser_that_does_not_read_stops_the_emulator(tmp_path: Path, flooding: Flooding) -> None:
+    async with (
+        joined(tmp_path, flooding) as rig,
+        rig.displays.open(C1, INSTANCE) as display,
+        asyncio.TaskGroup() as jobs,
+    ):
+        (near,), (ours,), (theirs,) = flooding.near, rig.gateway.links, rig.at_cell.links
+        drawing = jobs.create_task(flooding.draw())
+        taken = await still(lambda: near.taken_bytes, ours.ping, lambda: [theirs])
+        arrived = ours.quic.held_bytes
+        assert arrived <= Windows().stream_bytes
+        assert taken - arrived <= UNSENT_BYTES + 2 * READ_BYTES  # one of them in the hand
+        for _ in range(20):
+            assert await display.receive()
+        async with asyncio.timeout(PATIENCE_S):
+            while near.taken_bytes == taken:
+                await theirs.ping()
+        drawing.cancel()
 
 
-async def test_a_guest_that_does_not_hear_stops_the_browser(tmp_path: Path) -> None:
-    flooding, sent = Flooding(), 0
+async def test_a_guest_that_does_not_hear_stops_the_browser(tmp_path: Path, flooding: Flooding) -> None:
+    sent = 0
 
     async def type_on(display: End) -> None:
         nonlocal sent
         while await display.send(bytes(32 * 1024)):
             sent += 32 * 1024
 
-    async with joined(tmp_path, flooding) as rig:
-        async with rig.displays.open(C1, INSTANCE) as display, asyncio.TaskGroup() as jobs:
-            typing = jobs.create_task(type_on(display))
-            (ours,), (theirs,) = rig.gateway.links, rig.at_cell.links
-            total = await _still(lambda: sent, ours)
-            assert theirs.quic.held_bytes <= Windows().stream_bytes
-            kernel = flooding.far[0].getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) * 2
-            assert total <= Windows().stream_bytes + kernel + 4 * PIECE_BYTES
-            typing.cancel()
-        flooding.far[0].close()
-
-
-async def _still(measure: Callable[[], int], link: Link) -> int:
-    """The value once it has stood still over twenty round trips."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            before = measure()
-            for _ in range(20):
-                await link.ping()
-            if measure() == before:
-                return before
+    async with (
+        joined(tmp_path, flooding) as rig,
+        rig.displays.open(C1, INSTANCE) as display,
+        asyncio.TaskGroup() as jobs,
+    ):
+        typing = jobs.create_task(type_on(display))
+        (ours,), (theirs,) = rig.gateway.links, rig.at_cell.links
+        total = await still(lambda: sent, ours.ping, lambda: [ours])
+        assert theirs.quic.held_bytes <= Windows().stream_bytes
+        kernel = flooding.far[0].getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) * 2
+        assert total <= Windows().stream_bytes + kernel + 4 * PIECE_BYTES
+        typing.cancel()
 
 
 # ------------------------------------------------------------------ the whole way
@@ -344,8 +344,10 @@ async def test_from_the_browser_to_the_machine_and_back(tmp_path: Path) -> None:
             assert await closed(browser) == (1011, f"cell/{CELL} has been silent for too long")
 
 
-async def test_a_browser_that_does_not_read_stops_the_emulator_behind_everything(tmp_path: Path) -> None:
-    lab, flooding = Lab(tmp_path, MessageCodec()), Flooding()
+async def test_a_browser_that_does_not_read_stops_the_emulator_behind_everything(
+    tmp_path: Path, flooding: Flooding
+) -> None:
+    lab = Lab(tmp_path, MessageCodec())
     async with (
         zone(tmp_path / "zone") as z,
         lab.join(Role.CELL, CELL) as at_cell,
@@ -358,7 +360,7 @@ async def test_a_browser_that_does_not_read_stops_the_emulator_behind_everything
         async with console(z, CONSOLES + await ticket(z, guest)) as browser:
             (near,), (link,) = flooding.near, fabric.links
             drawing = jobs.create_task(flooding.draw())
-            taken = await _still(lambda: near.taken_bytes, link)
+            taken = await still(lambda: near.taken_bytes, link.ping, lambda: at_cell.links)
             assert link.quic.held_bytes <= Windows().stream_bytes
             read = 0
             while near.taken_bytes == taken:
@@ -366,4 +368,3 @@ async def test_a_browser_that_does_not_read_stops_the_emulator_behind_everything
             assert 0 < read <= taken
             drawing.cancel()
             browser.transport.abort()  # it would read to the end before it said good-bye
-        flooding.far[0].close()

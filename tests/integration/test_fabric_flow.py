@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nano.fabric.bulk.bodies import BulkBody, BulkInfo, BulkRequest
+from nano.fabric.fabric import Fabric
 from nano.fabric.http3.stream import SEND_MARK_BYTES
 from nano.fabric.links.ends import BULK_WINDOWS
 from nano.fabric.packets.quic import MIB, Windows
@@ -18,6 +19,7 @@ from nano.model.errors import NanoError, Unsupported
 from nano.model.peers import Role
 from tests.support.echo import EchoStub
 from tests.support.fabrics import Lab
+from tests.support.stillness import still
 
 HELD_LIMIT_BYTES = 8 * MIB
 
@@ -27,15 +29,9 @@ def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path)
 
 
-async def _quiet(measure: Callable[[], int], stub: EchoStub) -> int:
-    """The value of `measure` once it has stood still while twenty other calls went to and fro."""
-    async with asyncio.timeout(20):
-        while True:
-            before = measure()
-            for _ in range(20):
-                await stub.repeat(b"round trip")
-            if measure() == before:
-                return before
+async def _quiet(measure: Callable[[], int], stub: EchoStub, sender: Fabric) -> int:
+    """The value of `measure` once it stands still, and `sender` with it, while other calls go to and fro."""
+    return await still(measure, lambda: stub.repeat(b"round trip"), lambda: sender.links)
 
 
 async def test_a_server_stops_producing_for_a_client_that_does_not_read(lab: Lab) -> None:
@@ -43,7 +39,7 @@ async def test_a_server_stops_producing_for_a_client_that_does_not_read(lab: Lab
         tracemalloc.start()
         flood = stub.flood()
         assert len(await anext(flood)) == 100_000
-        produced = await _quiet(lambda: handler.produced, stub)
+        produced = await _quiet(lambda: handler.produced, stub, cell)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         most = (SEND_MARK_BYTES + Windows().stream_bytes) // 100_000 + 4
@@ -92,7 +88,7 @@ async def test_a_server_of_bodies_holds_little_for_a_client_that_does_not_read(l
         cell.serve_bulk(bodies, {("GET", "/"): frozenset(Role)})
         body = scheduler.bulk(Role.CELL, "c1").get("/endless")
         assert await anext(body)
-        made = await _quiet(lambda: bodies.made_bytes, stub)
+        made = await _quiet(lambda: bodies.made_bytes, stub, cell)
         held = max(link.quic.held_bytes for link in scheduler.links)
         kept = max(link.quic.kept_bytes(each) for link in cell.links for each in link.exchanges._streams)
         assert held <= BULK_WINDOWS.stream_bytes
@@ -109,12 +105,11 @@ async def test_a_client_stops_sending_to_a_server_that_does_not_read(lab: Lab) -
             yield bytes(100_000)
             sent.append(number)
 
-    async with lab.echo() as (handler, stub, cell, _), asyncio.TaskGroup() as jobs:
+    async with lab.echo() as (handler, stub, cell, scheduler), asyncio.TaskGroup() as jobs:
         call = jobs.create_task(stub.ignore(source()))
         await handler.started.wait()
-        assert (
-            await _quiet(lambda: len(sent), stub) <= (SEND_MARK_BYTES + Windows().stream_bytes) // 100_000 + 4
-        )
+        most = (SEND_MARK_BYTES + Windows().stream_bytes) // 100_000 + 4
+        assert await _quiet(lambda: len(sent), stub, scheduler) <= most
         assert sum(link.quic.held_bytes for link in cell.links) < HELD_LIMIT_BYTES
         handler.may_read.set()
         assert await call == str(199 * 100_000).encode()
