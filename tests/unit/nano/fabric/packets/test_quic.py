@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from nano.fabric.packets.quic import DATAGRAM_QUEUE, KIB, Connection, Windows, header_of, is_trust_error
 from tests.support.quic_pairs import CLIENT, SERVER, Drop, Pair
+from tests.support.storms import Storm
 
 SMALL = Windows(stream_bytes=64 * KIB, connection_bytes=256 * KIB, streams=100)
 
@@ -134,6 +135,34 @@ def test_a_reset_arrives_whatever_the_network_loses(folder: Path, lost: set[int]
     pair.run()
     assert not pair.client.has_stream(stream_id)
     assert not pair.server.has_stream(stream_id)
+
+
+@pytest.mark.parametrize("lost", [{1}, {2}, {1, 2}], ids=["data", "end", "both"])
+def test_an_end_in_a_packet_of_its_own_is_heard_whatever_is_lost(folder: Path, lost: set[int]) -> None:
+    """More comes behind it, so that the loss is seen by what was acknowledged, and not by a timeout."""
+    pair = Pair.connected(folder)
+    stream_id, other = pair.client.open_stream(), pair.client.open_stream()
+    says = [(stream_id, b"x" * 500, False), (stream_id, b"", True), *[(other, b"y" * 300, False)] * 6]
+    for number, (to, data, end) in enumerate(says, 1):
+        pair.client.send_stream_data(to, data, end)
+        for datagram, _ in pair.client.datagrams_to_send(now=pair.now):
+            if number not in lost:
+                pair.server.take(datagram, CLIENT, pair.now)
+    pair.run()
+    assert pair.received(pair.server, stream_id) == b"x" * 500
+    assert stream_id in _ended_streams(pair, pair.server)
+    pair.server.send_stream_data(stream_id, b"thanks", end_stream=True)
+    pair.run()
+    assert not pair.client.has_stream(stream_id)
+    assert not pair.server.has_stream(stream_id)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_storm_loses_nothing_and_leaves_nothing(folder: Path, seed: int) -> None:
+    storm = Storm.of_seed(folder, seed)
+    storm.blow()
+    assert storm.requests.keys() - storm.given_up, "some calls were let be"
+    assert storm.flaws() == []
 
 
 def test_idle_streams_cost_nothing_for_a_packet(folder: Path) -> None:
