@@ -2,8 +2,8 @@
 true.
 
 A connection begins with what every path carries. Once it has sent enough to be worth it, one packet of
-padding of the next size is sent; an acknowledgement proves the size, and a few losses disprove it for some
-minutes. When full packets stop arriving while small ones do, the path has changed under us (a black hole, RFC
+padding of the next size is sent; an acknowledgement proves the size, and a few losses disprove it for a
+while. When full packets stop arriving while small ones do, the path has changed under us (a black hole, RFC
 8899, 4.3): back to the beginning.
 
 No packets and no clock here: what is sent, what became of it and the time come in, the size to use comes out.
@@ -24,8 +24,9 @@ WORTH_BYTES = 48 * 1024
 _TRIES = 3
 """Losses of one size in a row that disprove it: a lossy path loses some that it could carry."""
 
-_AGAIN_S = 600.0
-"""After how long a disproved size is tried anew (RFC 8899, 5.1.1: PMTU_RAISE_TIMER)."""
+_SOON_S, _AGAIN_S = 10.0, 600.0
+"""After how long a disproved size is tried anew: soon, since a path that reorders much looks like one that
+loses, then each time after twice as long, up to what RFC 8899 says (5.1.1: PMTU_RAISE_TIMER)."""
 
 _HOLE_LOSSES = 6
 """Full packets lost in a row, with none arriving between, that may mean a black hole."""
@@ -44,6 +45,7 @@ class PathMtu:
     _trying: int | None = None
     _losses: int = 0
     _wait_until: float = 0.0
+    _pause_s: float = _SOON_S
     _lost_in_row: int = field(default=0)
     _arrived_at: float = 0.0
 
@@ -74,6 +76,7 @@ class PathMtu:
         self._losses = 0
         self._lost_in_row = 0
         self._arrived_at = now
+        self._pause_s = _SOON_S
         self.packet_bytes = max(self.packet_bytes, size_bytes)
 
     def probe_lost(self, now: float) -> None:
@@ -82,7 +85,7 @@ class PathMtu:
         self._losses += 1
         if self._losses >= _TRIES:
             self._losses = 0
-            self._wait_until = now + _AGAIN_S
+            self._pause(now)
 
     def full_arrived(self, now: float) -> None:
         """A packet of the size in use was acknowledged."""
@@ -105,7 +108,11 @@ class PathMtu:
         self.packet_bytes = self.base_bytes
         self._lost_in_row = self._losses = 0
         self._trying = None
-        self._wait_until = now + _AGAIN_S
+        self._pause(now)
+
+    def _pause(self, now: float) -> None:
+        self._wait_until = now + self._pause_s
+        self._pause_s = min(2 * self._pause_s, _AGAIN_S)
 
     def moved(self) -> None:
         """Another path is in use: nothing is known of it."""
@@ -113,3 +120,4 @@ class PathMtu:
         self._lost_in_row = self._losses = 0
         self._trying = None
         self._wait_until = 0.0
+        self._pause_s = _SOON_S

@@ -60,16 +60,19 @@ def test_one_probe_is_under_way_at_a_time() -> None:
     assert mtu.probe(0) is None
 
 
-def test_two_losses_prove_nothing_and_three_do_for_ten_minutes() -> None:
-    mtu = PathMtu()
+def test_two_losses_prove_nothing_and_three_do_for_ever_longer() -> None:
+    mtu, now = PathMtu(), 0.0
     mtu.sent(WORTH_BYTES)
-    for _ in range(2):
-        mtu.probe(0)
-        mtu.probe_lost(0)
-    assert mtu.probe(0) == LADDER[0]
-    mtu.probe_lost(0)
-    assert mtu.probe(599) is None
-    assert mtu.probe(600) == LADDER[0]
+    for pause_s in (10, 20, 40, 80, 160, 320, 600, 600):
+        for _ in range(3):
+            assert mtu.probe(now) == LADDER[0]
+            mtu.probe_lost(now)
+        assert mtu.probe(now + pause_s - 1) is None
+        now += pause_s
+    mtu.probe(now)
+    mtu.probe_arrived(LADDER[0], now)
+    _search(mtu, LADDER[0], now)
+    assert mtu.probe(now + 10) == LADDER[1], "what was proven begins anew"
 
 
 def test_full_packets_that_keep_being_lost_are_a_black_hole() -> None:
