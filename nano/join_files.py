@@ -23,10 +23,15 @@ from nano.fabric.identity.authority import replace_file
 from nano.fabric.identity.identity import TRUST_FILE
 from nano.fabric.joining import application, join_token, standing
 from nano.fabric.joining.standing import State
+from nano.fabric.peers.addresses import static_addresses
 from nano.model.errors import Conflict, Invalid, NotFound
+from nano.model.peers import Role
 
 _TABLE = re.compile(r"\s*\[(?P<name>[A-Za-z0-9_.-]+)\]\s*(#.*)?")
 
+
+SCHEDULER_PORT = 5600
+"""Where schedulers listen unless they are told otherwise."""
 
 STDIN = "-"
 """Stands for a token that is read from standard input: what is an argument, every user of the host sees."""
@@ -58,8 +63,10 @@ def check_token(text: str, role: str) -> None:
 def configure(path: Path, token: str, scheduler: str = "") -> None:
     """Write how to be let in into a service's configuration, and the token beside it.
 
-    `scheduler`, as `host:port`, is for networks where multicast does not reach it.
+    `scheduler`, as `host:port` or `host`, is for networks where multicast does not reach it.
     """
+    if scheduler:
+        scheduler = scheduler_address(scheduler)
     kept = _token_file(path)
     settings: dict[str, dict[str, str]] = {
         "fabric": {"enrolment": "", "token_file": str(kept) if token else ""}
@@ -73,6 +80,18 @@ def configure(path: Path, token: str, scheduler: str = "") -> None:
     else:
         kept.unlink(missing_ok=True)
     _replace(path, text)
+
+
+def scheduler_address(text: str) -> str:
+    """`host:port`, with the usual port where none is said; Invalid when it is no address."""
+    text = text.strip()
+    if text and ":" not in text:
+        text = f"{text}:{SCHEDULER_PORT}"
+    try:
+        static_addresses({Role.SCHEDULER: text})
+    except Invalid:
+        raise Invalid("scheduler", f"{text!r} is no address: write it as 10.0.0.1:5600") from None
+    return text
 
 
 def _token_file(path: Path) -> Path:

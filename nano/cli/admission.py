@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Annotated, Any
 
 import typer
@@ -61,6 +62,30 @@ def token_create(
         f"server run: {how_to_join(role)} and paste it, then Ctrl-D",
         err=True,
     )
+    if warning := unreachable_from_elsewhere(made["token"]):
+        typer.echo(warning, err=True)
+
+
+def unreachable_from_elsewhere(token: str) -> str:
+    """What to say of a token that names this host's own addresses only; empty of others."""
+    # Dear to load, and no other command reads any.
+    from nano.fabric.joining import join_token  # noqa: PLC0415
+
+    named = join_token.decode(token).schedulers
+    hosts = [each.rpartition(":")[0].strip("[]") for each in named]
+    if not hosts or not all(_is_loopback(host) for host in hosts):
+        return ""
+    return (
+        f"No other server can use it: this zone is reached from its own host alone ({', '.join(named)}). "
+        "Open it first: ./dev up --open, or `listen` of [fabric] in the services' files; then make another"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name, which may be anybody's
+        return False
 
 
 @tokens.command("list")

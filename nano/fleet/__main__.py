@@ -56,7 +56,13 @@ def _arguments(words: list[str]) -> argparse.Namespace:
             help="forget which zone this machine is in or asks, its certificate, and a key that was removed",
         )
     if found.verb == "up":
-        verb.add_argument("--open", action="store_true", help="let servers elsewhere join")
+        reach = verb.add_mutually_exclusive_group()
+        reach.add_argument(
+            "--open", action="store_true", default=None, help="let servers elsewhere join, from now on"
+        )
+        reach.add_argument(
+            "--closed", dest="open", action="store_false", help="be reached from this host alone again"
+        )
     if found.verb != "down":
         verb.add_argument("--simulated", action="store_true", help="no QEMU: cells only pretend")
     verb.add_argument("--root", metavar="FOLDER", help="the fleet's folder; default: var")  # taken in front

@@ -8,6 +8,7 @@ from typing import Any
 
 from nano.fleet.bridge import Bridge
 from nano.fleet.libvirtd import Libvirtd, run_folder
+from nano.model.errors import Conflict
 
 Settings = Mapping[str, Any]
 
@@ -126,6 +127,37 @@ def write_configuration(root: Path, settings: Mapping[str, Settings]) -> None:
         path = folder / f"{name}.toml"
         if not path.exists():
             path.write_text(toml(of_service))
+
+
+def change_fabric(root: Path, before: Mapping[str, Settings], after: Mapping[str, Settings]) -> None:
+    """Have the services that are on the fabric as in `before` be on it as in `after`; all, or none.
+
+    What people wrote into other tables stays, and into this one: then `Conflict` says what to write there.
+    """
+    changed = {}
+    for name, of_service in after.items():
+        path = root / "config" / f"{name}.toml"
+        if "fabric" not in of_service or not path.exists():
+            continue
+        found = tomllib.loads(path.read_text())
+        if found.get("fabric") == _read(of_service)["fabric"]:
+            continue
+        if found.get("fabric") != _read(before[name])["fabric"]:
+            wanted = toml({"fabric": of_service["fabric"]}).strip()
+            raise Conflict(
+                f"{path}: [fabric] was changed by hand; nothing was done. Write this there:\n{wanted}",
+                subject=str(path),
+            )
+        changed[path] = found | {"fabric": of_service["fabric"]}
+    for path, settings in changed.items():
+        new = path.with_suffix(".new")
+        new.write_text(toml(settings))
+        new.replace(path)
+
+
+def _read(settings: Settings) -> dict[str, Any]:
+    """As it is once it was written and read again."""
+    return tomllib.loads(toml(settings))
 
 
 def write_client_settings(root: Path) -> dict[str, str]:

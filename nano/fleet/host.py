@@ -7,7 +7,7 @@ import subprocess
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -38,8 +38,9 @@ class Place:
     """No bridge and no QEMU: the cell pretends."""
     isolated: bool = False
     """In a network namespace of its own."""
-    open: bool = False
-    """Servers elsewhere may join: its fabric is on every interface, else on loopback only."""
+    open: bool | None = None
+    """Whether servers elsewhere may join: its fabric is on every interface then, else on loopback only. None:
+    as it was, and closed at the first start."""
     joined: bool = False
     """Only a cell, of a zone whose scheduler is elsewhere."""
 
@@ -100,13 +101,17 @@ def _settled(place: Place) -> Settled:
             f"the fleet in {place.root} is {kind}: start it {how} --simulated, {anew}",
             subject=str(place.root),
         )
-    if place.open and not settled.open:
-        raise Conflict(
-            f"the fleet in {place.root} was made for this host alone: run ./dev down and remove that folder, "
-            f"or set `open = true` in {path} and remove the services' files beside it",
-            subject=str(place.root),
-        )
-    return settled
+    return settled if place.open is None else replace(settled, open=place.open)
+
+
+def settle_open(root: Path, *, is_open: bool) -> None:
+    """Keep in `config/fleet.toml` whether servers elsewhere may join."""
+    path = root / "config" / "fleet.toml"
+    found = tomllib.loads(path.read_text())
+    if bool(found.get("open", False)) != is_open:
+        new = path.with_suffix(".new")
+        new.write_text(toml(found | {"open": is_open}))
+        new.replace(path)
 
 
 def read_fleet(path: Path) -> Settled:

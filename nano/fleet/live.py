@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 
 from nano.fleet.configuration import (
     SERVICES,
+    change_fabric,
     service_settings,
     write_client_settings,
     write_configuration,
 )
 from nano.fleet.disk_layout import master_boot_record
 from nano.fleet.guest_image import built_image
-from nano.fleet.host import Host, Place, prepare
+from nano.fleet.host import Host, Place, prepare, settle_open
 from nano.fleet.openings import configured, openings
 from nano.fleet.processes import MARK, Processes, Program
 from nano.fleet.stages import Stages
@@ -72,6 +73,10 @@ async def living(place: Place, stages: Stages) -> AsyncIterator[Fleet]:
     ):
         host = prepare(place, stages.say)
         settings = service_settings(place.root, host.bridge, host.libvirtd, is_open=host.open)
+        if place.open is not None:
+            other = service_settings(place.root, host.bridge, host.libvirtd, is_open=not host.open)
+            change_fabric(place.root, other, settings)
+            settle_open(place.root, is_open=host.open)
         write_configuration(place.root, settings)
     if host.open:
         _say_openings(place, stages)

@@ -15,7 +15,7 @@ from nano.fleet.stages import Stages
 from nano.model.errors import Cancelled, Internal, TimedOut
 
 
-def up(root: Path, *, simulated: bool, is_open: bool = False) -> int:
+def up(root: Path, *, simulated: bool, is_open: bool | None = None) -> int:
     """Start the fleet in `root`, see to its first instance, and stay until Ctrl-C."""
     place = Place(root, cache_folder(root), simulated=simulated, open=is_open)
     with only_one(root):

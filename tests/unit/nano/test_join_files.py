@@ -20,6 +20,7 @@ from nano.join_files import (
     given_token,
     located,
     membership,
+    scheduler_address,
     start_over,
 )
 from nano.model.errors import Conflict, Invalid
@@ -186,3 +187,27 @@ def test_starting_over_says_what_goes_and_touches_nothing_else(tmp_path: Path, *
     assert {path.name for path in identity.iterdir()} == (set() if removed else {"key.pem"})
     assert (identity.parent / "storage").is_dir()
     assert start_over(identity)[-1] == "kept: its instances and their disks"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("10.92.0.1", "10.92.0.1:5600"),
+        (" nano.example ", "nano.example:5600"),
+        ("10.92.0.1:5700", "10.92.0.1:5700"),
+        ("[::1]:5600", "[::1]:5600"),
+    ],
+)
+def test_a_scheduler_is_written_with_its_port(tmp_path: Path, said: str, meant: str) -> None:
+    configure(tmp_path / "cell.toml", "", said)
+    written = tomllib.loads((tmp_path / "cell.toml").read_text())
+    assert written["fabric"]["discovery"]["peers"] == {"scheduler": meant}
+    assert scheduler_address(meant) == meant
+
+
+@pytest.mark.parametrize("said", ["10.92.0.1:", "host:port", ":5600", "10.92.0.1:70000", " "])
+def test_what_is_no_address_is_refused_before_anything_is_written(tmp_path: Path, said: str) -> None:
+    path = tmp_path / "config" / "cell.toml"
+    with pytest.raises(Invalid, match="scheduler"):
+        configure(path, "", said)
+    assert not path.parent.exists()

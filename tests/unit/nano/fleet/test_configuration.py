@@ -3,6 +3,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,11 +11,13 @@ from nano.fleet.bridge import Bridge
 from nano.fleet.configuration import (
     JOINING,
     SERVICES,
+    change_fabric,
     joining_settings,
     service_settings,
     toml,
     write_configuration,
 )
+from nano.model.errors import Conflict
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]))
 PLAIN = TEXT | st.integers(-(2**63), 2**63 - 1) | st.booleans()
@@ -48,6 +51,23 @@ def test_what_people_edited_is_kept(tmp_path: Path) -> None:
     write_configuration(tmp_path, service_settings(tmp_path, BRIDGE, None))
     assert (tmp_path / "config" / "gateway.toml").read_text() == "port = 8443\n"
     assert (tmp_path / "config" / "cell.toml").exists()
+
+
+def test_a_fleet_is_opened_without_a_word_of_anybody_lost(tmp_path: Path) -> None:
+    closed = service_settings(tmp_path, BRIDGE, None)
+    opened = service_settings(tmp_path, BRIDGE, None, is_open=True)
+    write_configuration(tmp_path, closed)
+    gateway, cell = (tmp_path / "config" / f"{name}.toml" for name in ("gateway", "cell"))
+    gateway.write_text(gateway.read_text().replace("port = 5850", "port = 8443"))
+    change_fabric(tmp_path, closed, opened)
+    found = tomllib.loads(gateway.read_text())
+    assert (found["port"], found["fabric"]) == (8443, tomllib.loads(toml(opened["gateway"]))["fabric"])
+    change_fabric(tmp_path, closed, opened)  # as after a death half-way
+    before = gateway.read_text()
+    cell.write_text(cell.read_text().replace("5604", "5704"))
+    with pytest.raises(Conflict, match=r"cell\.toml: \[fabric\] was changed by hand"):
+        change_fabric(tmp_path, opened, closed)
+    assert gateway.read_text() == before, "all, or none"
 
 
 def test_where_others_may_join_the_fabric_is_everywhere_and_rest_is_not(tmp_path: Path) -> None:

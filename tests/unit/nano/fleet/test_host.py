@@ -1,11 +1,11 @@
-"""What was decided at a fleet's first start stays: whole or joined, real or pretended, closed or open."""
+"""What a fleet was made as stays: whole or joined, real or pretended; closed or open, until it is told."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nano.fleet.host import Place, Settled, clear, prepare, read_fleet
+from nano.fleet.host import Place, Settled, clear, prepare, read_fleet, settle_open
 from nano.model.errors import Conflict, Invalid
 
 
@@ -32,7 +32,6 @@ def test_a_joined_server_keeps_a_name_that_no_other_has(tmp_path: Path) -> None:
     [
         ({"joined": True}, {}, "./dev join"),
         ({}, {"joined": True}, "./dev up"),
-        ({}, {"open": True}, "this host alone"),
     ],
 )
 def test_a_fleet_stays_what_it_was_made_as(
@@ -50,6 +49,17 @@ def test_an_open_fleet_stays_open_without_being_told_again(tmp_path: Path) -> No
     assert prepare(place(tmp_path), print).open
     assert settled(tmp_path).open
     clear(place(tmp_path), print)
+
+
+def test_a_fleet_is_opened_and_closed_again(tmp_path: Path) -> None:
+    assert not prepare(place(tmp_path), print).open
+    assert prepare(place(tmp_path, open=True), print).open
+    assert not settled(tmp_path).open, "not before its services are told"
+    settle_open(tmp_path, is_open=True)
+    assert prepare(place(tmp_path), print).open
+    assert not prepare(place(tmp_path, open=False), print).open
+    settle_open(tmp_path, is_open=False)
+    assert not prepare(place(tmp_path), print).open
 
 
 def test_a_file_that_cannot_be_meant_is_named(tmp_path: Path) -> None:
