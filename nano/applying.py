@@ -101,9 +101,9 @@ class Applicant:
         """Asks whoever may be the scheduler until it is let in. `Cancelled` once `stopping` is set.
 
         What a token is refused for is raised: it will not become better; `Removed`: it will with another
-        key. Whom an administrator refuses asks again from time to time.
+        key. A key that was made for this is gone then. Whom an administrator refuses asks again from time to
+        time.
         """
-        self._check_token()
         pause_s = _FIRST_PAUSE_S
         told: set[str] = set()
         while not stopping.is_set():
@@ -116,6 +116,7 @@ class Applicant:
                     return found
                 self._take_down(found, address, schedulers)
                 if self.token is not None and _is_final(found):
+                    self.folder.former_key()
                     raise found
                 if found.message not in told and len(told) < _REASONS_LIMIT:
                     told.add(found.message)
@@ -131,7 +132,8 @@ class Applicant:
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S) if pause_s < _REFUSED_PAUSE_S else _FIRST_PAUSE_S
         raise self._stopped()
 
-    def _check_token(self) -> None:
+    def check_token(self) -> None:
+        """`Forbidden` when the token is for somebody else, which nobody has to be asked for."""
         token = self.token
         if token is None:
             return
@@ -330,7 +332,10 @@ class Applicant:
 
     def _keep(self, grant: v1.Grant, asked: Application) -> Identity:
         """Into the folder, after all checks; the authority that was accepted is among those to trust."""
-        trust = zone_trust(grant.trust, asked.zone)
+        try:
+            trust = zone_trust(grant.trust, asked.zone)
+        except Invalid as error:  # it was let in: this is no refusal
+            raise Corrupt(f"the scheduler's grant cannot be read: {error.message}") from error
         certificates = x509.load_pem_x509_certificates(trust.bundle.encode())
         if asked.authority not in {authority_fingerprint(each) for each in certificates}:
             raise Untrusted("the scheduler's grant does not trust the authority by which it was believed")
