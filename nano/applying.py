@@ -96,6 +96,8 @@ class Applicant:
     note: Note
     """Where people read how far it is."""
     new_codes: NewCodes = field(default_factory=NewCodes)
+    strange: dict[Address, str] = field(default_factory=dict)
+    """Where, of the addresses that were told, somebody answered last who is not the token's scheduler."""
 
     async def until_let_in(self, schedulers: Schedulers, stopping: asyncio.Event) -> Identity:
         """Asks whoever may be the scheduler until it is let in. `Cancelled` once `stopping` is set.
@@ -155,10 +157,11 @@ class Applicant:
             state = State.REFUSED if self.token is None else State.TOKEN_REFUSED
             self.note.says(state, why=found.message, token=self._token_name)
         elif (kept := self.note.kept) is not None and kept.state in {State.ASKS, State.WAITS}:
-            doubt = kept.doubt
+            self.strange.pop(address, None)
             if self.token is not None and isinstance(found, Untrusted) and address in schedulers.told:
-                doubt = found.message
-            self.note.says(kept.state, why=found.message, doubt=doubt)
+                self.strange[address] = found.message
+            doubts = list(self.strange.values())
+            self.note.says(kept.state, why=found.message, doubt=doubts[-1] if doubts else "")
 
     async def _attempt(self, address: Address, stopping: asyncio.Event) -> Identity | NanoError:
         """A job of its own: grpclib cancels whoever waits on a link that ends, and leaves him marked."""
