@@ -116,9 +116,11 @@ class Applicant:
                     break
                 if isinstance(found, Identity):
                     return found
-                self._take_down(found, address, schedulers)
-                if self.token is not None and _is_final(found):
+                refused = self.token is not None and _is_final(found)
+                if refused:  # before it is said: whoever reads that may throw the token away
                     self.folder.former_key()
+                self._take_down(found, address, schedulers)
+                if refused:
                     raise found
                 if found.message not in told and len(told) < _REASONS_LIMIT:
                     told.add(found.message)

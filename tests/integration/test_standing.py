@@ -141,6 +141,19 @@ async def test_a_removed_server_whose_new_token_is_refused_keeps_its_key_and_run
         assert not list(zone.identity(CELL).glob("*.before"))
 
 
+async def test_a_token_that_cannot_fit_costs_a_removed_server_no_key(zone: Zone) -> None:
+    async with zone.scheduler() as door:
+        await zone.join(CELL, token=await door.token())
+        before = zone.folder_of(CELL).fingerprint
+        await door.remove(CELL)
+        async with _runs(zone):
+            await _is(zone, State.REMOVED)
+        async with _runs(zone, token=await door.token(Role.GATEWAY)):
+            assert zone.folder_of(CELL).fingerprint == before
+            assert not zone.folder_of(CELL).has_former_key
+            await _is(zone, State.REMOVED)
+
+
 async def test_a_key_that_a_crash_left_aside_is_back_when_the_other_is_refused(zone: Zone) -> None:
     async with zone.scheduler() as door:
         await zone.join(CELL, token=await door.token())
