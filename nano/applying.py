@@ -96,14 +96,16 @@ class Applicant:
     note: Note
     """Where people read how far it is."""
     new_codes: NewCodes = field(default_factory=NewCodes)
+    strange: dict[Address, str] = field(default_factory=dict)
+    """Where, of the addresses that were told, somebody answered last who is not the token's scheduler."""
 
     async def until_let_in(self, schedulers: Schedulers, stopping: asyncio.Event) -> Identity:
         """Asks whoever may be the scheduler until it is let in. `Cancelled` once `stopping` is set.
 
         What a token is refused for is raised: it will not become better; `Removed`: it will with another
-        key. Whom an administrator refuses asks again from time to time.
+        key. A key that was made for this is gone then. Whom an administrator refuses asks again from time to
+        time.
         """
-        self._check_token()
         pause_s = _FIRST_PAUSE_S
         told: set[str] = set()
         while not stopping.is_set():
@@ -114,8 +116,11 @@ class Applicant:
                     break
                 if isinstance(found, Identity):
                     return found
+                refused = self.token is not None and _is_final(found)
+                if refused:  # before it is said: whoever reads that may throw the token away
+                    self.folder.former_key()
                 self._take_down(found, address, schedulers)
-                if self.token is not None and _is_final(found):
+                if refused:
                     raise found
                 if found.message not in told and len(told) < _REASONS_LIMIT:
                     told.add(found.message)
@@ -131,7 +136,8 @@ class Applicant:
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S) if pause_s < _REFUSED_PAUSE_S else _FIRST_PAUSE_S
         raise self._stopped()
 
-    def _check_token(self) -> None:
+    def check_token(self) -> None:
+        """`Forbidden` when the token is for somebody else, which nobody has to be asked for."""
         token = self.token
         if token is None:
             return
@@ -153,10 +159,11 @@ class Applicant:
             state = State.REFUSED if self.token is None else State.TOKEN_REFUSED
             self.note.says(state, why=found.message, token=self._token_name)
         elif (kept := self.note.kept) is not None and kept.state in {State.ASKS, State.WAITS}:
-            doubt = kept.doubt
+            self.strange.pop(address, None)
             if self.token is not None and isinstance(found, Untrusted) and address in schedulers.told:
-                doubt = found.message
-            self.note.says(kept.state, why=found.message, doubt=doubt)
+                self.strange[address] = found.message
+            doubts = list(self.strange.values())
+            self.note.says(kept.state, why=found.message, doubt=doubts[-1] if doubts else "")
 
     async def _attempt(self, address: Address, stopping: asyncio.Event) -> Identity | NanoError:
         """A job of its own: grpclib cancels whoever waits on a link that ends, and leaves him marked."""
@@ -330,7 +337,10 @@ class Applicant:
 
     def _keep(self, grant: v1.Grant, asked: Application) -> Identity:
         """Into the folder, after all checks; the authority that was accepted is among those to trust."""
-        trust = zone_trust(grant.trust, asked.zone)
+        try:
+            trust = zone_trust(grant.trust, asked.zone)
+        except Invalid as error:  # it was let in: this is no refusal
+            raise Corrupt(f"the scheduler's grant cannot be read: {error.message}") from error
         certificates = x509.load_pem_x509_certificates(trust.bundle.encode())
         if asked.authority not in {authority_fingerprint(each) for each in certificates}:
             raise Untrusted("the scheduler's grant does not trust the authority by which it was believed")

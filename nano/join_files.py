@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from nano.fabric.identity.authority import replace_file
+from nano.fabric.identity.folder import before_of
 from nano.fabric.identity.identity import TRUST_FILE
 from nano.fabric.joining import application, join_token, standing
 from nano.fabric.joining.standing import State
@@ -250,14 +251,15 @@ def start_over(identity: Path) -> list[str]:
     if asked is not None and asked.state == "waiting":
         code = f", with the code {asked.code}" if asked.code else ""
         said.append(f"discarded: its request to zone {asked.zone} at {asked.scheduler}{code}")
-    gone = ["certificate.pem", "ca.pem", TRUST_FILE]
+    key, certificate = identity / "key.pem", identity / "certificate.pem"
+    gone = [certificate, before_of(certificate), before_of(key), identity / "ca.pem", identity / TRUST_FILE]
     if known is not None and known.state is State.REMOVED:
         said.append("discarded: its key, which was removed from that zone")
-        gone.append("key.pem")
-    elif (identity / "key.pem").exists():
+        gone.append(key)
+    elif key.exists():
         said.append("kept: its key, by which a zone that knows it takes it for the member that it was")
-    for name in gone:
-        (identity / name).unlink(missing_ok=True)
+    for file in gone:
+        file.unlink(missing_ok=True)
     application.forget(identity)
     standing.forget(identity)
     return [*said, "kept: its instances and their disks"]

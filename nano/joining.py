@@ -55,7 +55,9 @@ RENEW_S = 10.0
 """How long the scheduler may take to answer a renewal."""
 
 AGAIN_S = 15.0
-"""How long a member that has a new token tries it before it goes on as the member that it was."""
+"""How long a member that has a new token tries it by its own key before it goes on as the member that it was.
+One that was removed, and has made another key, takes the time that it takes: that key may be let in by now.
+"""
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 300.0  # a day is left when a certificate is renewed
@@ -147,73 +149,87 @@ class _Way:
                     stopping=stopping,
                 )
         kept = self.folder.kept(self.clock())
-        if kept is not None and (token := self._new_token(kept)) is None:
+        if kept is not None and (token := self._new_token()) is None:
             return kept
         with waiting(f"a scheduler that lets {self.peer} in"):
-            if kept is not None:
-                return await self._let_in_again(kept, token, stopping)
             known = self.note.kept
+            if kept is not None:  # one that is a member, as far as it knows, waits for nobody
+                within_s = None if known is not None and known.is_over else AGAIN_S
+                return await self._let_in_or_as_before(token, stopping, within_s)
             if known is not None and known.state is State.REMOVED:  # an old token lets no new key in
-                return await self._by_either_key(stopping, self._new_token(None))
+                return await self._let_in_or_as_before(self._new_token(), stopping)
             self.note.says(State.ASKS)
-            return await self._by_either_key(stopping, _token(settings))
+            return await self._let_in_or_as_before(self._of_its_zone(_token(settings)), stopping)
 
-    def _new_token(self, kept: Identity | None) -> TokenText | None:
-        """The token that this member has never used; None when there is no such, or it is of another zone
-        than that of its certificate: nobody leaves a zone by a line of its configuration."""
+    def _new_token(self) -> TokenText | None:
+        """The token that this member has never used; None when there is no such."""
         try:
             token = _token(self.settings)
         except Invalid as error:
             _log.warning("token.passed_over", why=error.message)
             return None
         known = self.note.kept
-        if token is None or (known is not None and known.token == token.name):
-            return None
-        removed = known is not None and known.state is State.REMOVED
-        if kept is not None and token.zone != kept.zone and not removed:
-            _log.warning(
-                "token.passed_over",
-                why=f"{token} is of zone {token.zone}, this server is in zone {kept.zone}: to change to that "
-                "one, run nanoctl join --start-over with the token",
-            )
-            return None
-        return token
+        is_used = known is not None and token is not None and known.token == token.name
+        return None if is_used else self._of_its_zone(token)
 
-    async def _let_in_again(
-        self, kept: Identity, token: TokenText | None, stopping: asyncio.Event
+    def _of_its_zone(self, token: TokenText | None) -> TokenText | None:
+        """The token, unless it is of another zone than the folder: nobody leaves a zone by a line of its
+        configuration, after the end of its certificate neither. Who was removed is in none."""
+        known, zone = self.note.kept, self.folder.zone
+        is_out = self.folder.has_former_key or (known is not None and known.state is State.REMOVED)
+        if token is None or token.zone == zone or not zone or is_out:
+            return token
+        _log.warning(
+            "token.passed_over",
+            why=f"{token} is of zone {token.zone}, this server is in zone {zone}: to change to that one, run "
+            "nanoctl join --start-over with the token",
+        )
+        return None
+
+    async def _let_in_or_as_before(
+        self, token: TokenText | None, stopping: asyncio.Event, within_s: float | None = None
     ) -> Identity:
-        """By a token that is new. A member whose membership is not over goes on as it is when that fails: who
-        answers there may be anybody, or nobody."""
-        known = self.note.kept
-        if known is not None and known.is_over:
-            return await self._by_either_key(stopping, token)
+        """Who has a certificate goes on with it when its token is refused, or nobody has answered `within_s`:
+        who was removed still looks after its guests. Whoever has none has to be let in."""
         try:
-            async with asyncio.timeout(AGAIN_S):
-                return await self._by_either_key(stopping, token)
+            return await self._by_either_key(stopping, token, within_s)
         except Cancelled:
             raise
         except (NanoError, TimeoutError) as error:
+            kept = self.folder.kept(self.clock())
+            if kept is None:
+                raise
             _log.warning("token.not_used", token=str(token), why=str(error) or "no scheduler has answered")
             return kept
 
-    async def _by_either_key(self, stopping: asyncio.Event, token: TokenText | None) -> Identity:
+    async def _by_either_key(
+        self, stopping: asyncio.Event, token: TokenText | None, within_s: float | None = None
+    ) -> Identity:
         """A removal is of a key (docs/decisions/0016): with a token another one is made, and the same name is
-        asked for. Without one the key stays, so that whoever removed it by mistake finds it again."""
+        asked for. Without one the key stays, so that whoever removed it by mistake finds it again.
+
+        `TimeoutError` after `within_s` with the key that it has. The other one is the folder's, and asks
+        again at the next start, until a scheduler has said yes or no to it.
+        """
+        self._applicant(token).check_token()
         known = self.note.kept
         if token is None or known is None or known.state is not State.REMOVED:
             try:
-                return await self._let_in(stopping, token)
+                async with asyncio.timeout(within_s):
+                    return await self._let_in(stopping, token)
             except Removed:  # raised with a token only, said by a scheduler of an authority that it names
                 pass
         _log.warning("identity.key_is_removed", peer=str(self.peer), next="it asks with another key")
-        with self.folder.another_key():
-            self.note.says(State.ASKS)
-            return await self._let_in(stopping, token)
+        self.folder.another_key()
+        self.note.says(State.ASKS)
+        return await self._let_in(stopping, token)
 
     async def _let_in(self, stopping: asyncio.Event, token: TokenText | None) -> Identity:
-        applicant = Applicant(self.peer, self.folder, token, self.clock, self.note)
         async with self._schedulers(token) as schedulers:
-            return await applicant.until_let_in(schedulers, stopping)
+            return await self._applicant(token).until_let_in(schedulers, stopping)
+
+    def _applicant(self, token: TokenText | None) -> Applicant:
+        return Applicant(self.peer, self.folder, token, self.clock, self.note)
 
     def _schedulers(self, token: TokenText | None) -> Schedulers:
         discovery = self.settings.discovery
@@ -287,6 +303,14 @@ class _Way:
 
 
 def _token(settings: FabricSettings) -> TokenText | None:
+    """What the configuration has; `Invalid` when it cannot be used, so that nothing is begun with it."""
+    token = _token_text(settings)
+    for each in () if token is None else token.schedulers:
+        _address(each)
+    return token
+
+
+def _token_text(settings: FabricSettings) -> TokenText | None:
     if settings.token:
         return decode(settings.token, field="fabric.token")
     if not settings.token_file:

@@ -26,19 +26,22 @@ LIMIT_S = 7 * 24 * 3600.0
 """How long an administrator may take: longer than any weekend."""
 LOOK_S = 0.25
 STRANGE_S = 5.0
-"""For how long somebody of another zone may answer where the token says that the scheduler is."""
+"""For how long somebody of another zone may answer, and nobody else, where the token says that the scheduler
+is."""
 CONFIRMED_S = 15.0
 """How long a cell that is in a zone since before may be unheard of by its scheduler before that is said."""
 
 _JOIN = "stop this, and run ./dev join -"
 _GIVEN_UP = "this token is not used again; `nanoctl token create`, where the zone is, makes another"
+_KEPT = "its secret was not said, and it is kept: ./dev join tries it again, ./dev join - takes another one"
 
 
 def join(root: Path, token: str, *, simulated: bool, anew: bool = False) -> int:
     """Start a cell in `root` that joins by `token`, or without one waits until it is admitted. With `anew` it
     forgets first which zone it is in, or has asked.
 
-    `Forbidden` or `Untrusted` when the token is refused: it is thrown away then.
+    `Forbidden` when the zone's scheduler refuses the token: it is thrown away then. `Untrusted` when somebody
+    else answers where it should be: that may be anybody, and the token is kept.
     """
     token = given_token(token)
     if token:
@@ -121,7 +124,7 @@ class Telling:
         self._ready_since: float | None = None
 
     async def run(self) -> None:
-        """Until cancelled. `Forbidden`, `Untrusted`: the token is of no use."""
+        """Until cancelled. `Forbidden`: the token is of no use. `Untrusted`: not where it leads to now."""
         while True:
             self.tell(Told(self._server.identity, Role.CELL, _JOIN), time.monotonic())
             await asyncio.sleep(LOOK_S)
@@ -140,15 +143,17 @@ class Telling:
                 self._stages.say(line)
 
     def _check_token(self, found: Standing, now_s: float) -> None:
-        """A token that is of no use must not be what the next start asks with."""
+        """A token that is of no use must not be what the next start asks with; that it is of none, only a
+        scheduler can say that it names."""
         if found.state is State.TOKEN_REFUSED:
             configure(self._server.file, "")
             raise Forbidden(f"{found.why}; {_GIVEN_UP}")
-        if found.state is State.ASKS and found.doubt and self._token:
-            self._strange_since = self._strange_since or now_s
-            if now_s - self._strange_since > STRANGE_S:
-                configure(self._server.file, "")
-                raise Untrusted(f"{found.doubt}; {_GIVEN_UP}")
+        if found.state is not State.ASKS or not found.doubt or not self._token:
+            self._strange_since = None
+            return
+        self._strange_since = self._strange_since or now_s
+        if now_s - self._strange_since > STRANGE_S:
+            raise Untrusted(f"{found.doubt}; {_KEPT}")
 
     def _lines(self, found: Standing, told: Told, now_s: float) -> list[str]:
         match found.state:

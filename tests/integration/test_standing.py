@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,14 @@ from nano.fabric.identity.identity import Identity, Removed
 from nano.fabric.joining import join_token, standing
 from nano.fabric.joining.applicant import ApplicantCredentials, linked
 from nano.fabric.joining.standing import State
-from nano.model.errors import Forbidden, NanoError
+from nano.model.errors import Cancelled, Forbidden, NanoError
 from nano.model.membership import Phase
 from nano.model.peers import Peer, Role
 from nano.service import Discovery
 from tests.support.certificates import issue, make_zone
 from tests.support.doors import PATIENCE_S, SCHEDULER, Door, Zone, short_folder
 from tests.support.heard_logs import heard_logs
+from tests.support.udp_relay import Relay
 
 CELL = Peer(Role.CELL, "c1")
 
@@ -115,16 +117,114 @@ async def test_a_removal_is_not_undone_by_the_token_that_it_came_by(zone: Zone) 
         assert CELL not in door.book.members
 
 
-async def test_a_removed_server_whose_new_token_is_refused_keeps_its_key_and_runs(zone: Zone) -> None:
+async def _revoked(door: Door) -> str:
+    token = await door.token()
+    await door.admissions.revoke_token(v1.TokenRef(id=join_token.decode(token).name))
+    return token
+
+
+@pytest.mark.parametrize("knows", [True, False])
+async def test_a_removed_server_whose_new_token_is_refused_keeps_its_key_and_runs(
+    zone: Zone, *, knows: bool
+) -> None:
     async with zone.scheduler() as door:
         await zone.join(CELL, token=await door.token())
         before = zone.folder_of(CELL).fingerprint
-        revoked = await door.token()
-        await door.admissions.revoke_token(v1.TokenRef(id=join_token.decode(revoked).name))
+        revoked = await _revoked(door)
         await door.remove(CELL)
+        if knows:
+            async with _runs(zone):
+                await _is(zone, State.REMOVED)
         async with _runs(zone, token=revoked):
             assert zone.folder_of(CELL).fingerprint == before
             await _is(zone, State.REMOVED)
+        assert not list(zone.identity(CELL).glob("*.before"))
+
+
+async def test_a_token_that_cannot_fit_costs_a_removed_server_no_key(zone: Zone) -> None:
+    async with zone.scheduler() as door:
+        await zone.join(CELL, token=await door.token())
+        before = zone.folder_of(CELL).fingerprint
+        await door.remove(CELL)
+        async with _runs(zone):
+            await _is(zone, State.REMOVED)
+        async with _runs(zone, token=await door.token(Role.GATEWAY)):
+            assert zone.folder_of(CELL).fingerprint == before
+            assert not zone.folder_of(CELL).has_former_key
+            await _is(zone, State.REMOVED)
+
+
+async def test_a_key_that_a_crash_left_aside_is_back_when_the_other_is_refused(zone: Zone) -> None:
+    async with zone.scheduler() as door:
+        await zone.join(CELL, token=await door.token())
+        before = zone.folder_of(CELL).fingerprint
+        revoked = await _revoked(door)
+        await door.remove(CELL)
+        zone.folder_of(CELL).another_key()  # killed right behind this
+        standing.Note(zone.identity(CELL), zone.now_ms).says(State.ASKS)
+        async with _runs(zone, token=revoked):
+            assert zone.folder_of(CELL).fingerprint == before
+            await _is(zone, State.REMOVED)
+        assert not list(zone.identity(CELL).glob("*.before"))
+
+
+class _LosesTheGrant(Relay):
+    """From the moment at which the scheduler has let the cell in, nothing that it says arrives."""
+
+    def __init__(self, door: Door) -> None:
+        super().__init__(door.fabric.address)
+        self._door = door
+        self.has_lost = asyncio.Event()
+
+    def _from_target(self, data: bytes, address: tuple[str, int]) -> None:
+        if CELL in self._door.book.members:
+            self.has_lost.set()
+        else:
+            super()._from_target(data, address)
+
+
+async def test_who_is_stopped_while_its_grant_is_on_its_way_is_let_in_at_the_next_start(zone: Zone) -> None:
+    """The name and the token are bound to its other key by then."""
+    async with zone.scheduler() as door:
+        await zone.join(CELL, token=await door.token())
+        before = zone.folder_of(CELL).fingerprint
+        await door.remove(CELL)
+        token = await door.token()
+        async with _LosesTheGrant(door).open() as relay, asyncio.TaskGroup() as jobs:
+            joins = jobs.create_task(
+                _is_stopped(zone.join(CELL, token=token, discovery=_where(zone, relay.address)))
+            )
+            await relay.has_lost.wait()
+            zone.stopping.set()
+            await joins
+        zone.stopping.clear()
+        after = zone.folder_of(CELL).fingerprint
+        assert door.book.members[CELL].fingerprint == after != before
+        await zone.join(CELL, token=token)
+        assert zone.folder_of(CELL).fingerprint == after
+        assert not list(zone.identity(CELL).glob("*.before"))
+
+
+async def _is_stopped(joins: Awaitable[None]) -> None:
+    with pytest.raises(Cancelled):
+        await joins
+
+
+async def test_a_removed_member_that_was_let_in_by_another_key_waits_for_the_grant(
+    zone: Zone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than a member that still is one would."""
+    monkeypatch.setattr(joining, "AGAIN_S", 1.5)
+    monkeypatch.setattr("nano.applying.ANSWER_S", 3.0)
+    async with zone.scheduler() as door:
+        await zone.join(CELL, token=await door.token())
+        before = zone.folder_of(CELL).fingerprint
+        await door.remove(CELL)
+        token = await door.token()
+        async with _LosesTheGrant(door).open() as relay:
+            await zone.join(CELL, token=token, discovery=_where(zone, relay.address))
+            assert relay.has_lost.is_set()
+        assert door.book.members[CELL].fingerprint == zone.folder_of(CELL).fingerprint != before
 
 
 async def test_a_new_token_of_another_zone_takes_no_member_away(zone: Zone) -> None:
@@ -137,6 +237,40 @@ async def test_a_new_token_of_another_zone_takes_no_member_away(zone: Zone) -> N
             (line,) = logs.events("token.passed_over")
             assert "nanoctl join --start-over" in line["why"]
             assert foreign.book.members.keys() == {SCHEDULER}
+
+
+async def test_a_token_of_another_zone_takes_no_member_away_whose_certificate_has_ended(zone: Zone) -> None:
+    with short_folder() as elsewhere:
+        other = Zone(elsewhere, group_port=zone.group_port, domain=zone.domain)
+        async with zone.scheduler() as door:
+            await zone.join(CELL, token=await door.token())
+        zone.moved = other.moved = timedelta(days=8)
+        async with zone.scheduler() as door, other.scheduler() as foreign:
+            with heard_logs() as logs:
+                await zone.join(CELL, token=await foreign.token())
+            (line,) = logs.events("token.passed_over")
+            assert "nanoctl join --start-over" in line["why"]
+            assert foreign.book.members.keys() == {SCHEDULER}
+            assert door.book.members[CELL].fingerprint == zone.folder_of(CELL).fingerprint
+
+
+async def test_a_server_that_was_removed_may_change_to_another_zone_and_is_not_held_back_by_a_stop(
+    zone: Zone,
+) -> None:
+    with short_folder() as elsewhere:
+        other = Zone(elsewhere, group_port=zone.group_port, domain=zone.domain)
+        async with zone.scheduler() as door:
+            await zone.join(CELL, token=await door.token())
+        async with other.scheduler() as foreign:
+            token = await foreign.token()
+        standing.Note(zone.identity(CELL), zone.now_ms).says(State.REMOVED)
+        zone.stopping.set()  # before anybody has answered
+        with pytest.raises(Cancelled):
+            await zone.join(CELL, token=token)
+        zone.stopping.clear()
+        async with other.scheduler() as foreign:
+            await zone.join(CELL, token=token)
+            assert foreign.book.members[CELL].fingerprint == zone.folder_of(CELL).fingerprint
 
 
 async def test_a_member_whose_new_token_nobody_answers_to_goes_on(

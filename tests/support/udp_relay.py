@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Self
 
 Address = tuple[str, int]
 
@@ -37,16 +37,20 @@ class Relay:
     @classmethod
     @contextlib.asynccontextmanager
     async def to(cls, target: Address) -> AsyncIterator["Relay"]:
-        relay = cls(target)
-        loop = asyncio.get_running_loop()
-        relay._front, _ = await loop.create_datagram_endpoint(
-            lambda: _Side(relay._from_client), local_addr=("127.0.0.1", 0)
-        )
-        await relay.rebind()
-        try:
+        async with cls(target).open() as relay:
             yield relay
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[Self]:
+        loop = asyncio.get_running_loop()
+        self._front, _ = await loop.create_datagram_endpoint(
+            lambda: _Side(self._from_client), local_addr=("127.0.0.1", 0)
+        )
+        await self.rebind()
+        try:
+            yield self
         finally:
-            for side in (relay._front, relay._back):
+            for side in (self._front, self._back):
                 if side is not None:
                     side.close()
 

@@ -1,12 +1,13 @@
 """The folder in which a service keeps who it is: its key, its certificate, and whom its zone trusts.
 
 The key lasts over renewals and never leaves the folder: a crash at any moment leaves a certificate that
-fits it, or none. Whom the zone trusts is `trust.json` (`trust.py`); `ca.pem` is the part of it that TLS
-wants, made again where the two differ.
+fits it, or none. One that was removed from the zone gives way to another, and lies aside as `*.before` until
+it is known whether the other is let in: that may be so already while the answer is on its way, and nothing
+but a refusal brings the first one back. Whom the zone trusts is `trust.json` (`trust.py`); `ca.pem` is the
+part of it that TLS wants, made again where the two differ.
 """
 
 import contextlib
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -46,6 +47,10 @@ class IdentityFolder:
         self._certificate_file = folder / "certificate.pem"
         self._ca_file = folder / "ca.pem"
         self._trust_file = folder / TRUST_FILE
+        self._aside = {
+            file: before_of(file)
+            for file in (self._certificate_file, self._key_file)  # a certificate without its key is none
+        }
 
     def kept(self, now: datetime) -> Identity | None:
         """What the folder holds, if it is whole and valid at `now`.
@@ -66,13 +71,15 @@ class IdentityFolder:
     def keep(self, certificate: str, granted: ZoneTrust, now: datetime) -> Identity:
         """Puts a certificate (PEM) into the folder after checking it, and whom to trust before it.
 
-        Torn in between, `kept` finds that they do not fit, or that the old certificate still does.
+        Torn in between, `kept` finds that they do not fit, or that the old certificate still does. Another
+        key's files that lie aside are gone afterwards.
         `Untrusted`: it is not for this peer and key, or not of the zone that it comes from.
         """
         known = self._newer(granted)
         identity = self._checked(certificate, known.bundle, now)
         self._write_trust(known)
         replace_file(self._certificate_file, certificate.encode(), mode=0o644)
+        self._forget_before()
         return identity
 
     def trust(self) -> ZoneTrust | None:
@@ -94,6 +101,17 @@ class IdentityFolder:
         known = self._newer(told)
         self._write_trust(known)
         return known
+
+    @property
+    def zone(self) -> str:
+        """The zone whose authorities are kept here, with a valid certificate or without; empty when none."""
+        known = self.trust()
+        if known is not None:
+            return known.zone
+        try:
+            return zone_of(_bundle(self._ca_file.read_text())[0]).id
+        except (FileNotFoundError, UnicodeDecodeError, Corrupt):
+            return ""
 
     @property
     def path(self) -> Path:
@@ -173,22 +191,31 @@ class IdentityFolder:
             self._ca_file,
         )
 
-    @contextlib.contextmanager
-    def another_key(self) -> Iterator[None]:
-        """Inside, the folder has another key and no certificate yet. Those of before are gone afterwards, or
-        are back when it does not end well."""
-        files = (self._certificate_file, self._key_file)
-        before = {file: file.with_name(f"{file.name}.before") for file in files if file.exists()}
-        for file, aside in before.items():
-            file.replace(aside)
-        try:
-            yield
-        except BaseException:
-            for file, aside in reversed(before.items()):  # a certificate without its key is none
+    def another_key(self) -> None:
+        """From now on the folder has another key, and no certificate yet. Those of before lie aside."""
+        self.former_key()
+        for file, aside in self._aside.items():
+            if file.exists():
+                file.replace(aside)
+
+    def former_key(self) -> None:
+        """Key and certificate that lie aside are back, whoever put them there, and the other key is gone: for
+        when it was refused. Nothing happens where it was let in, or no other was made."""
+        if self._certificate_file.exists():  # `keep` came that far
+            self._forget_before()
+            return
+        for file, aside in reversed(self._aside.items()):
+            if aside.exists():
                 aside.replace(file)
-            raise
-        for aside in before.values():
-            aside.unlink()
+
+    @property
+    def has_former_key(self) -> bool:
+        """Whether another key was made, which is neither let in nor refused yet."""
+        return not self._certificate_file.exists() and any(aside.exists() for aside in self._aside.values())
+
+    def _forget_before(self) -> None:
+        for aside in self._aside.values():
+            aside.unlink(missing_ok=True)
 
     def key(self) -> ec.EllipticCurvePrivateKey:
         """The folder's key; made when there is none, or none that can be read."""
@@ -199,6 +226,11 @@ class IdentityFolder:
         made = ec.generate_private_key(ec.SECP256R1())
         replace_file(self._key_file, key_pem(made), mode=0o600)
         return made
+
+
+def before_of(file: Path) -> Path:
+    """Where a file of a key lies while there is another key."""
+    return file.with_name(f"{file.name}.before")
 
 
 def _bundle(pem: str) -> list[x509.Certificate]:

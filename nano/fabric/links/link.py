@@ -283,7 +283,7 @@ class Link:
             self.graceful = _is_graceful(ended)
             if self._peer is None and not self._quic.is_client and not self._refused:
                 self._tell_of_stranger(f"the handshake failed: {why(ended)}")
-            if self._peer is not None and _is_of_trust(ended):
+            if self._peer is not None and self._quic.was_closed_by_peer and _is_of_trust(ended):
                 self.verdict = verdict.heard(alert_in(ended.error_code))
             self._end(_reason(ended))
         else:

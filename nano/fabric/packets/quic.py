@@ -149,6 +149,7 @@ class Connection(FastConnection):
         self._now = 0.0
         self._receiving: QuicStream | None = None
         self._is_settled = False
+        self._closed_by_peer = False
         self._local_active_connection_id_limit = CONNECTION_IDS
         self._streams: _Streams = _Streams()
         self._queued: set[int] = set()
@@ -177,6 +178,15 @@ class Connection(FastConnection):
         aioquic reports a peer's close as an event only after the draining period of three probe timeouts.
         """
         return self._close_event
+
+    @property
+    def was_closed_by_peer(self) -> bool:
+        """Whether the connection is over by the word of whoever finished the handshake with us.
+
+        A close in an Initial packet anybody can write who has seen the client's first: its keys follow from
+        what stands there for all to read (RFC 9001, 5.2). Keys of 1-RTT packets nobody else has.
+        """
+        return self._closed_by_peer
 
     @property
     def has_path(self) -> bool:
@@ -583,6 +593,13 @@ class Connection(FastConnection):
         super()._handle_new_connection_id_frame(context, frame_type, buf)
         if late:
             self._retire_connection_ids.append(number)
+
+    def _handle_connection_close_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        """The first close is the one that counts, and by whom it was said."""
+        is_first = self._close_event is None
+        super()._handle_connection_close_frame(context, frame_type, buf)
+        if is_first:
+            self._closed_by_peer = context.epoch is _ONE_RTT
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         """Each may come once (RFC 9000, 7.4), and a token has 16 bytes (18.2)."""

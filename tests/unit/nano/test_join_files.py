@@ -175,7 +175,8 @@ def _asked(identity: Path) -> application.Application:
 @pytest.mark.parametrize("removed", [True, False])
 def test_starting_over_says_what_goes_and_touches_nothing_else(tmp_path: Path, *, removed: bool) -> None:
     identity = issue(make_zone(tmp_path / "zone"), Role.CELL, "c1").certificate_file.parent
-    (identity / "trust.json").write_text("{}")
+    for name in ("trust.json", "key.pem.before", "certificate.pem.before"):
+        (identity / name).write_text("{}")
     (identity.parent / "storage").mkdir()
     note = Note(identity, lambda: 1)
     note.says(State.REMOVED if removed else State.JOINED)

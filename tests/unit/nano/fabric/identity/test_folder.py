@@ -165,3 +165,93 @@ def test_a_grant_for_another_peer_or_key_is_not_kept(tmp_path: Path) -> None:
 def test_a_folder_copied_to_another_service_is_not_its_identity(tmp_path: Path) -> None:
     filled(tmp_path)
     assert IdentityFolder(tmp_path / "own", Peer(Role.CELL, "main")).kept(NOW) is None
+
+
+# ------------------------------------------------------------------ another key
+
+
+def removed(tmp_path: Path) -> tuple[Authority, IdentityFolder, str]:
+    """A folder that has made another key, and the fingerprint of the one before."""
+    zone, folder = filled(tmp_path)
+    before = folder.fingerprint
+    folder.another_key()
+    assert folder.fingerprint != before
+    assert folder.kept(NOW) is None
+    return zone, folder, before
+
+
+def aside(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "own").glob("*.before")}
+
+
+def test_another_key_stays_over_a_crash_and_the_former_is_back_once_it_is_refused(tmp_path: Path) -> None:
+    _, folder, before = removed(tmp_path)
+    another = folder.fingerprint
+    found = IdentityFolder(tmp_path / "own", GATEWAY)  # the next life of the service
+    assert (found.fingerprint, found.has_former_key) == (another, True)
+    found.former_key()
+    assert (found.fingerprint, found.has_former_key) == (before, False)
+    assert found.kept(NOW) is not None
+    assert not aside(tmp_path)
+    found.former_key()
+    assert found.fingerprint == before
+
+
+def test_once_another_key_is_let_in_the_former_is_gone_and_no_refusal_brings_it_back(tmp_path: Path) -> None:
+    zone, folder, _ = removed(tmp_path)
+    another = folder.fingerprint
+    assert aside(tmp_path) == {"key.pem.before", "certificate.pem.before"}
+    folder.keep(*granted(zone, folder), NOW)
+    assert not aside(tmp_path)
+    folder.former_key()
+    assert folder.fingerprint == another
+    assert folder.kept(NOW) is not None
+
+
+def test_what_a_crash_left_aside_behind_a_certificate_is_never_brought_back(tmp_path: Path) -> None:
+    """Between the certificate of the other key and the end of what lies aside."""
+    zone, folder, _ = removed(tmp_path)
+    left = {name: (tmp_path / "own" / name).read_bytes() for name in aside(tmp_path)}
+    folder.keep(*granted(zone, folder), NOW)
+    another = folder.fingerprint
+    for name, content in left.items():
+        (tmp_path / "own" / name).write_bytes(content)
+    assert not folder.has_former_key
+    folder.another_key()
+    folder.former_key()
+    assert folder.fingerprint == another
+    assert folder.kept(NOW) is not None
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_torn_while_the_keys_change_places_nothing_is_lost(tmp_path: Path, *, again: bool) -> None:
+    """The certificate lies aside, its key does not, on the way there or back."""
+    _, folder = filled(tmp_path)
+    before = folder.fingerprint
+    certificate = tmp_path / "own" / "certificate.pem"
+    certificate.replace(certificate.with_name("certificate.pem.before"))
+    if again:
+        folder.another_key()
+        assert folder.fingerprint != before
+    folder.former_key()
+    assert folder.fingerprint == before
+    assert folder.kept(NOW) is not None
+
+
+def test_a_third_key_does_not_push_out_the_one_with_a_certificate(tmp_path: Path) -> None:
+    _, folder, before = removed(tmp_path)
+    folder.another_key()
+    assert folder.fingerprint != before
+    folder.former_key()
+    assert folder.fingerprint == before
+    assert folder.kept(NOW) is not None
+
+
+@pytest.mark.parametrize("file", ["trust.json", "ca.pem"])
+def test_the_zone_is_known_beyond_the_end_of_the_certificate(tmp_path: Path, file: str) -> None:
+    zone, folder = filled(tmp_path)
+    assert folder.kept(NOW + LIFETIME) is None
+    assert folder.zone == zone.zone.id
+    (tmp_path / "own" / file).unlink()  # one is enough: a folder of an older version has the other
+    assert folder.zone == zone.zone.id
+    assert IdentityFolder(tmp_path / "new", GATEWAY).zone == ""

@@ -9,8 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nano.fabric.packets.quic import DATAGRAM_QUEUE, KIB, Connection, Windows, header_of, is_trust_error
+from nano.model.peers import Role
+from tests.support.certificates import issue, make_zone
 from tests.support.quic_pairs import CLIENT, SERVER, Drop, Pair
 from tests.support.storms import Storm
+from tests.support.strangers import forged_close
 
 SMALL = Windows(stream_bytes=64 * KIB, connection_bytes=256 * KIB, streams=100)
 
@@ -269,6 +272,25 @@ def test_the_peers_close_is_known_with_the_packet_that_brings_it(folder: Path) -
         pair.server.take(data, CLIENT, pair.now)
     assert pair.server.ended is not None
     assert pair.server.ended.reason_phrase == "bye"
+    assert pair.server.was_closed_by_peer
+    assert not pair.client.was_closed_by_peer
+
+
+def test_a_close_that_anybody_could_have_sealed_ends_the_connection_and_is_not_the_peers(
+    folder: Path,
+) -> None:
+    zone = make_zone(folder / "stranger")
+    identities = issue(zone, Role.CELL, "c1"), issue(zone, Role.SCHEDULER, "s1")
+    pair = Pair(identities, SMALL, 1200)
+    pair.client.connect(SERVER, now=pair.now)
+    ((first, _),) = pair.client.datagrams_to_send(now=pair.now)
+    pair.server.take(first, CLIENT, pair.now)
+    flight = [data for data, _ in pair.server.datagrams_to_send(now=pair.now)]
+    for data in (*flight, forged_close(first, flight[0], alert=44)):
+        pair.client.take(data, SERVER, pair.now)
+    assert pair.client.ended is not None
+    assert is_trust_error(pair.client.ended.error_code)
+    assert not pair.client.was_closed_by_peer
 
 
 def test_a_refused_certificate_ends_the_connection_as_tls_says(folder: Path) -> None:
