@@ -332,9 +332,17 @@ class Inventory:
         return [*self.membership.admit_first(peer, now_ms), CellPut(Cell(cell, pool))]
 
     def remove_member(self, peer: Peer, now_ms: int) -> list[Change]:
-        """Its key is refused from now on. A cell that holds instances stays on record with them."""
-        changes: list[Change] = [*self.membership.remove(peer, now_ms)]
+        """Its key is refused from now on. A cell that holds instances stays on record with them.
+
+        One that is on record without being a member (a zone of schema 1 kept none, a backup may be older
+        than its coming) has no key that could be refused: it is given up as one that was removed is.
+        """
         known = self.cells.get(CellId(peer.id)) if peer.role is Role.CELL else None
+        changes: list[Change] = []
+        if peer in self.membership.members or known is None or known.presence is Presence.REMOVED:
+            changes += self.membership.remove(peer, now_ms)
+        elif known.presence is Presence.ONLINE:
+            raise Conflict(_how_to_part(known.id), field="id", subject=str(peer))
         if known is None:
             return changes
         if not self._by_cell.get(known.id):
@@ -446,6 +454,13 @@ def _how_to_admit(cell: CellId, waiting: Sequence[Applicant]) -> str:
     return (
         f"{len(waiting)} keys claim to be cell {cell} ({keys}): compare the codes that they show, then run: "
         "nanoctl cell admit FINGERPRINT"
+    )
+
+
+def _how_to_part(cell: CellId) -> str:
+    return (
+        f"cell {cell} is there, and the zone does not know by which key, which it learns when that server "
+        "renews its certificate (within a week): remove it then, or stop that server first"
     )
 
 
