@@ -22,6 +22,7 @@ from nano.model.peers import Peer, Role
 from nano.model.pool import Capabilities, Presence
 from nano.saga.engine import Engine
 from nano.shelf import Shelf
+from services.scheduler.given_up import GivenUpPut
 from services.scheduler.inventory import Inventory
 from services.scheduler.samples import Samples
 from services.scheduler.tasks.switch_off_forgotten import SWITCH_OFF_FORGOTTEN, SwitchOffForgotten
@@ -93,12 +94,15 @@ class Cells:
             if unknown:
                 first = [one.instance for one in unknown[:_SHOWN]]
                 _log.warning("cell.unknown_instances", cell=cell, count=len(unknown), first=first)
+            self._switch_off()
         elif report.status is not None:
             status = wire.incoming(report.status, InstanceStatus, "status.")
-            self._shelf.commit(*book.reported(cell, status))
+            changes = book.reported(cell, status)
+            self._shelf.commit(*changes)
+            if any(isinstance(change, GivenUpPut) for change in changes):
+                self._switch_off()
         elif report.forgotten:
             self._shelf.commit(*book.given_up.gone(cell, InstanceId(report.forgotten)))
-        self._switch_off()
 
     async def _look_again(self) -> None:
         while True:
@@ -121,10 +125,10 @@ class Cells:
                 self._engine.start(
                     SWITCH_OFF_FORGOTTEN, notes, subject=one.instance, about=one.about, claims=(claim,)
                 )
+                self._shelf.commit(*book.given_up.tried(one.instance, self._now_ms()))
             except Exhausted as error:  # of tasks, or of the disk: looked at again soon
                 _log.warning("cell.not_switched_off", instance=one.instance, reason=error.message)
                 return
-            self._shelf.commit(*book.given_up.tried(one.instance, self._now_ms()))
 
     def _host_of(self, peer: Peer) -> str:
         address = self._fabric.peers.address_of(peer)
