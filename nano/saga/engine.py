@@ -232,8 +232,8 @@ class Engine:
             )
         match self._mover.next_move(record):
             case Back(index):
-                self._mover.mark(record, index, Mark.ABANDONED)
-                self._mover.advance(task)
+                if self._mover.abandon(record, index):
+                    self._mover.advance(task)
 
     # -------------------------------------------------------------- for the couriers
 

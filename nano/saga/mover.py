@@ -195,8 +195,7 @@ class Mover:
     def _without(self, record: TaskRecord, index: int, at: str) -> bool:
         """A step whose peer is dead: before the pivot it fails, behind it the task goes on without it."""
         if index > record.pivot:
-            self.mark(record, index, Mark.ABANDONED)
-            return True
+            return self.abandon(record, index)
         return self.failed(
             record, index, Fault(Unreachable.code, f"{at} was removed: it does nothing more", subject=at)
         )
@@ -207,8 +206,7 @@ class Mover:
         if isinstance(step, Remote):
             at = record.target(index) or ""
             if at in self._tasks.dead:
-                self.mark(record, index, Mark.ABANDONED)
-                return True
+                return self.abandon(record, index)
             self.push(at, record.id)
             if self._lanes.is_gone(at):
                 self.stuck(record, index, not_there(at))
@@ -221,6 +219,23 @@ class Mover:
             self.later(record.id)
             return False
         self.mark(record, index, Mark.UNDONE, *changes)
+        return True
+
+    def abandon(self, record: TaskRecord, index: int) -> bool:
+        """Write off the step, or its undo, together with what follows from that in the book."""
+        saga = self.saga(record.kind)
+        step = saga.steps[index]
+        try:
+            let_go = step.let_go if isinstance(step, Remote) else None
+            changes = let_go(saga.decode(record.notes), self._shelf.book) if let_go else ()
+        except Exception as error:  # noqa: BLE001 - as above
+            fault = fault_from(error, task=record.id, step=step.name)
+            if not record.back:
+                return self.failed(record, index, fault)
+            self.stuck(record, index, fault)
+            self.later(record.id)
+            return False
+        self.mark(record, index, Mark.ABANDONED, *changes)
         return True
 
     def _turn(self, record: TaskRecord, fault: Fault) -> bool:

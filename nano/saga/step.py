@@ -98,11 +98,18 @@ class Remote(Step[N]):
         self._to = to
         self.act = act
         self.fold: _Fold[N] = _keep_notes
+        self.let_go: _Undo[N] = _change_nothing
 
     def done(self, fold: _Fold[N]) -> _Fold[N]:
         """Decorates what takes the callee's result into the notes and the book."""
         self.fold = fold
         return fold
+
+    def abandoned(self, let_go: _Undo[N]) -> _Undo[N]:
+        """Decorates what follows in the book when the step, or its undo, is written off: whoever took it, or
+        may have, was declared dead and says nothing of it any more."""
+        self.let_go = let_go
+        return let_go
 
     def target(self, notes: N) -> Target:
         return self._to(notes) if callable(self._to) else self._to
@@ -114,6 +121,10 @@ class Remote(Step[N]):
 
 def _keep_notes(notes: N, _result: object, _book: object) -> Moved[N]:
     return notes, ()
+
+
+def _change_nothing(_notes: object, _book: object) -> Changes:
+    return ()
 
 
 @overload

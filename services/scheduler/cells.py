@@ -1,10 +1,11 @@
 """Listens to every cell: its full account, its reports, its samples.
 
 A stream that opens begins with the account, so whatever happened while it was not open is known again. What
-comes on it is decided by the book and committed; nothing here remembers anything.
+comes on it is decided by the book and committed; nothing here remembers anything. What was given up and is on
+all the same is switched off as soon as that is known.
 """
 
-import contextlib
+import asyncio
 from collections.abc import Callable
 
 import structlog
@@ -14,22 +15,23 @@ from nano.contracts.nano import v1
 from nano.fabric.fabric import Fabric
 from nano.fabric.links.sparing import Sparing
 from nano.fabric.presence import while_present
-from nano.model.errors import Busy, NanoError
-from nano.model.ids import CellId, PoolName
-from nano.model.instance import InstanceStatus, Power
+from nano.model.errors import Exhausted, NanoError
+from nano.model.ids import CellId, InstanceId, PoolName
+from nano.model.instance import InstanceStatus
 from nano.model.peers import Peer, Role
 from nano.model.pool import Capabilities, Presence
-from nano.model.task import TaskState
 from nano.saga.engine import Engine
-from nano.saga.record import About
 from nano.shelf import Shelf
+from services.scheduler.given_up import GivenUpPut
 from services.scheduler.inventory import Inventory
 from services.scheduler.samples import Samples
-from services.scheduler.tasks.forget_instance import FORGET_INSTANCE
 from services.scheduler.tasks.switch_off_forgotten import SWITCH_OFF_FORGOTTEN, SwitchOffForgotten
 
 _SHOWN = 10
 """How many unknown instances of one cell are named in the log."""
+
+LOOK_AGAIN_S = 30.0
+"""What was not switched off at the first try waits for the next; its pauses are the book's."""
 
 _log = structlog.get_logger("scheduler.cells")
 
@@ -59,7 +61,9 @@ class Cells:
     async def listen(self) -> None:
         """Until cancelled."""
         self._fabric.on_sample(self._sampled)
-        await while_present(self._fabric, frozenset({Role.CELL}), self._listen_to)
+        async with asyncio.TaskGroup() as jobs:
+            jobs.create_task(while_present(self._fabric, frozenset({Role.CELL}), self._listen_to))
+            jobs.create_task(self._look_again(), name="cells: given up")
 
     async def _listen_to(self, peer: Peer) -> None:
         cell = CellId(peer.id)
@@ -90,33 +94,41 @@ class Cells:
             if unknown:
                 first = [one.instance for one in unknown[:_SHOWN]]
                 _log.warning("cell.unknown_instances", cell=cell, count=len(unknown), first=first)
-            for status in unknown:
-                self._see_to_unknown(cell, status)
+            self._switch_off()
         elif report.status is not None:
             status = wire.incoming(report.status, InstanceStatus, "status.")
-            self._shelf.commit(*book.reported(cell, status))
-            if status.instance not in book.instances:
-                self._see_to_unknown(cell, status)
+            changes = book.reported(cell, status)
+            self._shelf.commit(*changes)
+            if any(isinstance(change, GivenUpPut) for change in changes):
+                self._switch_off()
+        elif report.forgotten:
+            self._shelf.commit(*book.given_up.gone(cell, InstanceId(report.forgotten)))
 
-    def _see_to_unknown(self, cell: CellId, status: InstanceStatus) -> None:
-        """One that a person has given up, since its server was gone, must not run when that is back.
+    async def _look_again(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            self._switch_off()
 
-        Any other is left alone: a book that was put back from a backup does not know what is newer.
+    def _switch_off(self) -> None:
+        """What was given up must not run: one task for each, and no second one beside it.
+
+        What else nobody knows is left alone: a book that was put back from a backup does not know what is
+        newer.
         """
-        if status.power is Power.STOPPED:
-            return
-        given_up = self._shelf.book.tasks.page(
-            limit=1, kind=FORGET_INSTANCE.name, subject=status.instance, states=[TaskState.DONE]
-        )
-        for task in given_up:
-            with contextlib.suppress(Busy):  # it is being switched off already
+        book = self._shelf.book
+        for one in book.given_up.due(book.cells, self._now_ms()):
+            claim = f"given_up/{one.instance}"
+            if book.tasks.claims.holder(claim) is not None:
+                continue
+            notes = SwitchOffForgotten(one.instance, one.at, one.epoch)
+            try:
                 self._engine.start(
-                    SWITCH_OFF_FORGOTTEN,
-                    SwitchOffForgotten(status.instance, cell, status.epoch),
-                    subject=status.instance,
-                    about=About(task.name, task.owner, task.group),
-                    claims=(f"instance/{status.instance}",),
+                    SWITCH_OFF_FORGOTTEN, notes, subject=one.instance, about=one.about, claims=(claim,)
                 )
+                self._shelf.commit(*book.given_up.tried(one.instance, self._now_ms()))
+            except Exhausted as error:  # of tasks, or of the disk: looked at again soon
+                _log.warning("cell.not_switched_off", instance=one.instance, reason=error.message)
+                return
 
     def _host_of(self, peer: Peer) -> str:
         address = self._fabric.peers.address_of(peer)

@@ -18,8 +18,9 @@ from nano.model.membership import Applicant
 from nano.model.peers import Peer, Role
 from nano.model.pool import Capabilities, Cell, Pool, Presence, Usage
 from nano.model.template import Template
-from nano.saga.record import PeerReadmitted, TaskChange
+from nano.saga.record import About, PeerReadmitted, TaskChange
 from nano.saga.tasks import Tasks
+from services.scheduler.given_up import GivenUp, GivenUpChange, GivenUpPut, GivenUps
 from services.scheduler.membership import Membership, MembershipChange
 from services.scheduler.placement import Candidate, Load
 
@@ -71,7 +72,7 @@ class StatusPut(msgspec.Struct, frozen=True, tag="status_put"):
 NounChange: TypeAlias = (
     PoolPut | PoolGone | CellPut | CellGone | TemplatePut | InstancePut | InstanceGone | StatusPut
 )
-Change: TypeAlias = NounChange | MembershipChange | TaskChange
+Change: TypeAlias = NounChange | MembershipChange | GivenUpChange | TaskChange
 
 
 class Inventory:
@@ -85,10 +86,11 @@ class Inventory:
         "instances": Instance,
         "statuses": InstanceStatus,
         **Membership.kinds,
+        **GivenUps.kinds,
         **Tasks.kinds,
     }
     schema: ClassVar[int] = 2
-    """2: members, applicants, join tokens, removals and authorities."""
+    """2: members, applicants, join tokens, removals and authorities, and what was given up."""
 
     def __init__(self) -> None:
         self.pools: dict[PoolName, Pool] = {}
@@ -97,6 +99,7 @@ class Inventory:
         self.instances: dict[InstanceId, Instance] = {}
         self.statuses: dict[InstanceId, InstanceStatus] = {}
         self.membership = Membership()
+        self.given_up = GivenUps()
         self.tasks = Tasks()
         self.usage: dict[str, Usage] = {}
         """The newest sample of each cell and instance: heard, ranked by, and never kept."""
@@ -178,6 +181,25 @@ class Inventory:
             changes.append(CellGone(cell.id))
         return changes
 
+    def give_up(self, instance: InstanceId, *, may_come: bool = False) -> list[Change]:
+        """Its record is about to go, and its cell cannot be asked what becomes of it there.
+
+        `may_come`: the cell was making it, and never said whether it has.
+        """
+        record = self.instances.get(instance)
+        if record is None:
+            return []
+        spec = record.spec
+        one = GivenUp(
+            instance,
+            record.cell,
+            About(spec.full_name, spec.owner, spec.group),
+            may_come,
+            at=record.cell if self._believed_on(instance) else CellId(""),
+            epoch=record.epoch,
+        )
+        return [GivenUpPut(one)]
+
     # -------------------------------------------------------------- what cells report
 
     def cell_seen(self, cell: CellId, address: str, now_ms: int, first_pool: PoolName | None) -> list[Change]:
@@ -249,11 +271,11 @@ class Inventory:
             if instance.id not in named and self._believed_on(instance.id):
                 off = InstanceStatus(instance.id, instance.epoch, 0, reason="its cell does not hold it")
                 changes.append(StatusPut(off))
-        return changes
+        return [*changes, *self.given_up.account(cell, named)]
 
     def reported(self, cell: CellId, status: InstanceStatus) -> list[Change]:
         """One status; nothing follows from what is late, of a lower epoch, or of another cell's instance."""
-        return self._report(cell, status, same_life=True)
+        return [*self._report(cell, status, same_life=True), *self.given_up.reported(cell, status)]
 
     def _report(self, cell: CellId, status: InstanceStatus, *, same_life: bool) -> list[Change]:
         instance = self.instances.get(status.instance)
@@ -332,9 +354,17 @@ class Inventory:
         return [*self.membership.admit_first(peer, now_ms), CellPut(Cell(cell, pool))]
 
     def remove_member(self, peer: Peer, now_ms: int) -> list[Change]:
-        """Its key is refused from now on. A cell that holds instances stays on record with them."""
-        changes: list[Change] = [*self.membership.remove(peer, now_ms)]
+        """Its key is refused from now on. A cell that holds instances stays on record with them.
+
+        One that is on record without being a member (a zone of schema 1 kept none, a backup may be older
+        than its coming) has no key that could be refused: it is given up as one that was removed is.
+        """
         known = self.cells.get(CellId(peer.id)) if peer.role is Role.CELL else None
+        changes: list[Change] = []
+        if peer in self.membership.members or known is None or known.presence is Presence.REMOVED:
+            changes += self.membership.remove(peer, now_ms)
+        elif known.presence is Presence.ONLINE:
+            raise Conflict(_how_to_part(known.id), field="id", subject=str(peer))
         if known is None:
             return changes
         if not self._by_cell.get(known.id):
@@ -364,6 +394,16 @@ class Inventory:
     # -------------------------------------------------------------- one way in
 
     def apply(self, change: Change) -> None:
+        if isinstance(change, NounChange):
+            self._apply(change)
+        elif isinstance(change, MembershipChange):
+            self.membership.apply(change)
+        elif isinstance(change, GivenUpChange):
+            self.given_up.apply(change)
+        else:
+            self.tasks.apply(change)
+
+    def _apply(self, change: NounChange) -> None:
         match change:
             case PoolPut(pool):
                 self.pools[pool.name] = pool
@@ -387,10 +427,6 @@ class Inventory:
                 self.statuses.pop(instance_id, None)
             case StatusPut(status):
                 self.statuses[status.instance] = status
-            case _ if isinstance(change, MembershipChange):
-                self.membership.apply(change)
-            case _:
-                self.tasks.apply(change)
 
     def _forget_indexed(self, instance_id: InstanceId) -> None:
         old = self.instances.get(instance_id)
@@ -408,6 +444,7 @@ class Inventory:
             "instances": list(self.instances.values()),
             "statuses": list(self.statuses.values()),
             **self.membership.snapshot(),
+            **self.given_up.snapshot(),
             **self.tasks.snapshot(),
         }
 
@@ -434,6 +471,7 @@ class Inventory:
         for status in snapshot["statuses"]:
             book.apply(StatusPut(status))
         book.membership = Membership.restore(snapshot)
+        book.given_up = GivenUps.restore(snapshot)
         book.tasks = Tasks.restore(snapshot)
         return book
 
@@ -446,6 +484,13 @@ def _how_to_admit(cell: CellId, waiting: Sequence[Applicant]) -> str:
     return (
         f"{len(waiting)} keys claim to be cell {cell} ({keys}): compare the codes that they show, then run: "
         "nanoctl cell admit FINGERPRINT"
+    )
+
+
+def _how_to_part(cell: CellId) -> str:
+    return (
+        f"cell {cell} is there, and the zone does not know by which key, which it learns when that server "
+        "renews its certificate (within a week): remove it then, or stop that server first"
     )
 
 

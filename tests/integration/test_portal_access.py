@@ -140,6 +140,23 @@ async def test_what_a_group_shares_its_members_see_and_others_do_not(town: Town)
     assert (await town.cid.refused("GET", f"/guests/{town.guest}"))["status"] == 404
 
 
+async def test_only_an_operator_has_an_instance_forgotten(town: Town) -> None:
+    """The zone itself would refuse it here, since the cell is there: 409 says that it was asked."""
+    await town.bob.data("PUT", "/resource_visibilities/", {"instance_visible": True})
+    for browser in (town.bob, town.ben):
+        for body in ({"forget": True}, {"FORGET": True}, {"forget": None, "Forget": True}, {"forget": 1}):
+            problem = await browser.refused("DELETE", f"/guests/{town.guest}", body)
+            assert (problem["status"], problem["field"]) == (403, "forget"), body
+    ann = town.ann
+    assert (await ann.refused("DELETE", f"/guests/{town.guest}", {"Forget": True}))["status"] == 409
+    told = await lines(town)
+    assert {line.split(" : ")[1] for line in told if "forget instance" in line} == {"forget instance red.web"}
+    assert sum(" : failed: " in line and "forget instance" in line for line in told) == 9
+    assert not any("delete instance" in line for line in told)
+    await town.bob.data("DELETE", f"/guests/{town.guest}", {"forget": False})
+    assert (await lines(town))[0].endswith("delete instance red.web")
+
+
 async def test_nobody_creates_in_anothers_name(town: Town) -> None:
     wanted = await creation(town.cid)
     for change, field in (({"owner": "bob"}, "owner"), ({"GROUP": "red"}, "group")):

@@ -209,9 +209,11 @@ def whole_or_nothing(world: "World", task: TaskId, state: TaskState) -> Flaws:
     match opened.kind, state:
         case "create_instance", TaskState.DONE:
             flaws = _whole(world, instance)
-        case ("create_instance", _) | ("delete_instance", TaskState.DONE):
+        case ("create_instance", _) | ("delete_instance" | "forget_instance", TaskState.DONE):
             flaws = (f"{instance} is still {where}" for where in traces(world, instance))
-        case "delete_instance", _:
+        case "switch_off_forgotten", _:
+            flaws = iter(())  # of what has no record: a machine that nobody speaks for
+        case "delete_instance" | "forget_instance", _:
             flaws = iter(["it was given up"])
         case (kind, TaskState.DONE):
             flaws = _switched(world, instance, kind, notes)
@@ -245,13 +247,15 @@ def _whole(world: "World", instance: InstanceId) -> Flaws:
 
 
 def traces(world: "World", instance: InstanceId) -> Flaws:
-    """Where anything of an instance is."""
+    """Where anything of an instance is. What was given up with its cell stays there, known by its name."""
     if instance in world.inventory.instances:
         yield "recorded by the scheduler"
     if instance in world.inventory.statuses:
         yield "shown with a status"
     if any(lease.instance == instance for lease in world.ledger.leases.values()):
         yield "holding an address"
+    if instance in world.inventory.given_up.known:
+        return
     for name in world.hosts:
         if instance in world.processes[name].book.instances:
             yield f"held by {name}"

@@ -113,6 +113,19 @@ async def start(call: Call[None]) -> Response:
     return await forward(call, body=written(body))
 
 
+async def delete_guest(call: Call[None]) -> Response:
+    """Whoever has an instance forgotten says that its server stays off, and frees its address: operators."""
+    await seen_guest(call, call.params["id"])
+    body = members(call.raw_body, ("forget",)) if call.raw_body.strip() else {}
+    if body.get("forget") and not call.who.is_operator:
+        raise Forbidden(
+            "only operators (menu compute_pool) have an instance forgotten: they know whether its server "
+            "stays off; ask one of them",
+            field="forget",
+        )
+    return await forward(call, body=written(body))
+
+
 async def create_guest(call: Call[None]) -> Response:
     """Owner and group are the caller's, and the image is one that they see."""
     body = _own(call, members(call.raw_body, ("owner", "group", "from_image")), fill=True)
@@ -228,6 +241,11 @@ def _power(call: Call[None]) -> str:
         (True, False): "reboot",
         (True, True): "reset",
     }[bool(asked.get("reboot")), bool(asked.get("force"))]
+    return f"{verb} instance {_named(call)}"
+
+
+def _deletion(call: Call[None]) -> str:
+    verb = "delete" if _asked(call, "forget") in {"", str(False)} else "forget"
     return f"{verb} instance {_named(call)}"
 
 
@@ -446,10 +464,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "DELETE",
         "/guests/{id}",
-        guest,
+        delete_guest,
         "Delete a guest",
         _INSTANCES,
-        said=lambda call: f"delete instance {_named(call)}",
+        said=_deletion,
     ),
     Route("GET", "/instances/{id}", guest, "Read a running guest", _SEES_INSTANCES),
     Route(

@@ -116,6 +116,12 @@ def announce(notes: CreateInstance, result: Reported, book: Inventory) -> Moved[
     return notes, [InstancePut(created), *book.reported(notes.cell, result.status)]
 
 
+@build_instance.abandoned
+def may_be_built(notes: CreateInstance, book: Inventory) -> Changes:
+    """Its cell may have it, and start it, under an address that is free for others in a moment."""
+    return book.give_up(notes.instance, may_come=True)
+
+
 CREATE_INSTANCE = Saga(
     "create_instance",
     CreateInstance,

@@ -42,6 +42,12 @@ def delete_instance(notes: DeleteInstance) -> action.DeleteInstance:
     return action.DeleteInstance(notes.instance, notes.epoch)
 
 
+@delete_instance.abandoned
+def may_be_there(notes: DeleteInstance, book: Inventory) -> Changes:
+    """Its cell was removed before it said that nothing is left."""
+    return book.give_up(notes.instance)
+
+
 @remote(Role.ADDRESSPOOL, no_undo="behind the pivot")
 def release_address(notes: DeleteInstance) -> ReleaseAddress:
     return ReleaseAddress(notes.instance)

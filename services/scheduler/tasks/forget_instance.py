@@ -12,6 +12,7 @@ from nano.model.action import ReleaseAddress
 from nano.model.ids import InstanceId
 from nano.model.peers import Role
 from nano.saga.step import Changes, Moved, Saga, remote, step
+from services.scheduler.given_up import GivenUpGone
 from services.scheduler.inventory import InstancePut, Inventory
 
 
@@ -22,12 +23,14 @@ class ForgetInstance(msgspec.Struct, frozen=True):
 
 @step
 def mark_forgotten(notes: ForgetInstance, book: Inventory) -> Moved[ForgetInstance]:
-    return notes, [InstancePut(replace(book.instance(notes.instance), deleting=True))]
+    """Should its server come back while this waits for an address pool, it is switched off by then."""
+    going = InstancePut(replace(book.instance(notes.instance), deleting=True))
+    return notes, [going, *book.give_up(notes.instance)]
 
 
 @mark_forgotten.undo
 def keep(notes: ForgetInstance, book: Inventory) -> Changes:
-    return [InstancePut(replace(book.instance(notes.instance), deleting=False))]
+    return [InstancePut(replace(book.instance(notes.instance), deleting=False)), GivenUpGone(notes.instance)]
 
 
 @remote(Role.ADDRESSPOOL, no_undo="behind the pivot")

@@ -5,7 +5,7 @@ from structlog.testing import capture_logs
 
 from nano.model.action import Nothing, Outcome, Progress
 from nano.model.errors import Conflict, Forbidden, NanoError
-from nano.model.ids import TaskId
+from nano.model.ids import InstanceId, TaskId
 from nano.model.task import Fault, TaskState
 from nano.saga.step import Changes, Moved
 from tests.support import saga_books as books
@@ -187,6 +187,53 @@ async def test_the_dead_are_not_asked_again_until_they_are_readmitted() -> None:
         desk.engine.outcome(books.ADDRESSES, Outcome(again, "lease_address", Progress.DONE, result=LEASED))
         await quiet()
         assert "begin create_volumes at cell/Cell_00163e000001" in desk.line.verbs()
+
+
+def noted(_notes: object, _desk: books.Desk) -> Changes:
+    return [books.InstanceSet(InstanceId("lost"), "given up")]
+
+
+@virtually
+@pytest.mark.parametrize("is_past", [False, True])
+async def test_what_follows_from_writing_off_is_in_the_book_with_the_mark(
+    monkeypatch: pytest.MonkeyPatch, is_past: bool
+) -> None:
+    step = books.start_instance if is_past else books.create_volumes
+    monkeypatch.setattr(step, "let_go", noted)
+    async with open_desk() as desk:
+        await (past_the_pivot if is_past else with_volumes)(desk)
+        desk.engine.abandon_peer(books.HOST)
+        assert desk.book.instances[InstanceId("lost")] == "given up"
+        assert (await desk.engine.wait(TASK)).state is (TaskState.DONE if is_past else TaskState.FAILED)
+
+
+@virtually
+@pytest.mark.parametrize("is_past", [False, True])
+async def test_a_defect_in_what_follows_from_writing_off_halts_its_task_only(
+    monkeypatch: pytest.MonkeyPatch, is_past: bool
+) -> None:
+    errors = iter([RuntimeError("defect"), None])
+
+    def moody(notes: object, desk: books.Desk) -> Changes:
+        if error := next(errors):
+            raise error
+        return noted(notes, desk)
+
+    step = books.start_instance if is_past else books.create_volumes
+    monkeypatch.setattr(step, "let_go", moody)
+    async with open_desk() as desk:
+        await (past_the_pivot if is_past else with_volumes)(desk)
+        with capture_logs():
+            desk.engine.abandon_peer(books.HOST)
+            assert InstanceId("lost") not in desk.book.instances
+            shown = desk.book.tasks.view(TASK)
+            assert shown.error is not None
+            assert (shown.state, shown.error.code) == (
+                TaskState.RUNNING if is_past else TaskState.STUCK,
+                "internal",
+            )
+            await desk.engine.wait(TASK)
+        assert desk.book.instances[InstanceId("lost")] == "given up"
 
 
 # ------------------------------------------------------------------ behind the pivot

@@ -29,6 +29,7 @@ from services.scheduler.inventory import (
     StatusPut,
     TemplatePut,
 )
+from services.scheduler.lifecycle import Verb, permit
 from services.scheduler.membership import Membership
 from services.scheduler.placement import Load
 from services.scheduler.templates import defaults
@@ -249,6 +250,27 @@ def test_a_removed_cell_that_speaks_on_is_not_on_record_again() -> None:
         made.cell_seen(CELL.id, "a", 4, PoolName("default"))
     applied(made, made.membership.enrolled(peer, "b2" * 32, How.TOKEN, 5))
     assert applied(made, made.cell_seen(CELL.id, "a", 6, PoolName("default"))).cell(CELL.id).pool == "default"
+
+
+def test_a_cell_on_record_that_is_no_member_can_be_given_up_once_it_is_not_there() -> None:
+    made = applied(book(), [InstancePut(INSTANCE)])
+    peer = Peer(Role.CELL, CELL.id)
+    with pytest.raises(Conflict, match="stop that server first"):
+        made.remove_member(peer, 2)
+    applied(made, made.cell_silent(CELL.id, Presence.LOST, 2))
+    applied(made, [*made.remove_member(peer, 3), PeerDeclaredDead(str(peer))])
+    permit(Verb.FORGET, INSTANCE, None, is_cell_removed=made.cell(CELL.id).presence is Presence.REMOVED)
+    with pytest.raises(NotFound, match="no member"):
+        made.remove_member(peer, 4)
+    # Its key was never shut out: had it only been away, it is back with what it holds.
+    applied(made, made.cell_seen(CELL.id, "a", 5, None))
+    assert (made.cell(CELL.id).presence, made.tasks.dead) == (Presence.ONLINE, set())
+
+    empty = applied(book(), made.cell_silent(CELL.id, Presence.LOST, 2))
+    assert empty.remove_member(peer, 3) == [CellGone(CELL.id)]
+    for stranger in (Peer(Role.CELL, "Cell_2"), Peer(Role.GATEWAY, CELL.id)):
+        with pytest.raises(NotFound, match="no member"):
+            empty.remove_member(stranger, 4)
 
 
 def test_a_removed_cell_with_instances_is_shown_so_until_it_is_let_in_again_or_holds_nothing() -> None:
