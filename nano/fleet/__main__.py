@@ -22,8 +22,13 @@ def main() -> int:
                 # What it needs to read tokens would lie in the memory of every other fleet.
                 from nano.fleet.join import join  # noqa: PLC0415
 
-                simulated, anew = arguments.simulated, arguments.start_over
-                return join(root, arguments.token, simulated=simulated, anew=anew)
+                return join(
+                    root,
+                    arguments.token,
+                    scheduler=arguments.scheduler,
+                    simulated=arguments.simulated,
+                    anew=arguments.start_over,
+                )
             case "down":
                 return down(root)
             case _:
@@ -50,6 +55,12 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     verb = argparse.ArgumentParser(prog=f"./dev {found.verb}", description=what[found.verb])
     if found.verb == "join":
         verb.add_argument("token", nargs="?", default="", help="the token, or - to read it; none: wait")
+        verb.add_argument(
+            "--scheduler",
+            default="",
+            metavar="HOST[:PORT]",
+            help="where it is, where multicast does not reach it; kept",
+        )
         verb.add_argument(
             "--start-over",
             action="store_true",

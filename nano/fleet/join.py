@@ -17,7 +17,15 @@ from nano.fleet.host import Host, Place, prepare
 from nano.fleet.live import keeping, programs, run_until_interrupted, unless
 from nano.fleet.processes import Processes, only_one
 from nano.fleet.stages import Stages
-from nano.join_files import check_token, check_zone, configure, given_token, kept_token, start_over
+from nano.join_files import (
+    check_token,
+    check_zone,
+    configure,
+    given_token,
+    kept_token,
+    scheduler_address,
+    start_over,
+)
 from nano.join_status import SHORT, Told
 from nano.model.errors import Cancelled, Forbidden, Untrusted
 from nano.model.peers import Role
@@ -36,9 +44,10 @@ _GIVEN_UP = "this token is not used again; `nanoctl token create`, where the zon
 _KEPT = "its secret was not said, and it is kept: ./dev join tries it again, ./dev join - takes another one"
 
 
-def join(root: Path, token: str, *, simulated: bool, anew: bool = False) -> int:
-    """Start a cell in `root` that joins by `token`, or without one waits until it is admitted. With `anew` it
-    forgets first which zone it is in, or has asked.
+def join(root: Path, token: str, *, scheduler: str = "", simulated: bool, anew: bool = False) -> int:
+    """Start a cell in `root` that joins by `token`, or without one waits until it is admitted. `scheduler`,
+    as `host` or `host:port`, is for networks where multicast does not reach it. With `anew` it forgets first
+    which zone it is in, or has asked.
 
     `Forbidden` when the zone's scheduler refuses the token: it is thrown away then. `Untrusted` when somebody
     else answers where it should be: that may be anybody, and the token is kept.
@@ -46,31 +55,41 @@ def join(root: Path, token: str, *, simulated: bool, anew: bool = False) -> int:
     token = given_token(token)
     if token:
         check_token(token, Role.CELL)
+    if scheduler:
+        scheduler = scheduler_address(scheduler)
+    asked = Asked(token, scheduler, anew)
     place = Place(root, cache_folder(root), simulated=simulated, joined=True)
     with only_one(root):
-        return run_until_interrupted(
-            lambda interrupted: _until_interrupted(place, token, interrupted, anew=anew)
-        )
+        return run_until_interrupted(lambda interrupted: _until_interrupted(place, asked, interrupted))
 
 
-async def _until_interrupted(place: Place, token: str, interrupted: asyncio.Event, *, anew: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person wants of this try."""
+
+    token: str
+    scheduler: str
+    anew: bool
+
+
+async def _until_interrupted(place: Place, asked: Asked, interrupted: asyncio.Event) -> int:
     stages = Stages()
     try:
-        await unless(interrupted, _join(place, token, stages, anew=anew))
+        await unless(interrupted, _join(place, asked, stages))
     except Cancelled:
         stages.say("the cell is stopped; guests go on running: `./dev join` takes them over again")
     return 0
 
 
-async def _join(place: Place, token: str, stages: Stages, *, anew: bool) -> None:
+async def _join(place: Place, asked: Asked, stages: Stages) -> None:
     with stages.stage(
         "host", "preparing this host" if not place.simulated else "simulated: no bridge, no QEMU"
     ):
         host = prepare(place, stages.say)
-        server = _configured(place, host, token, stages, anew=anew)
+        server = _configured(place, host, asked, stages)
     names = JOINING if not place.simulated else ("cell",)  # nobody asks for a lease where nothing runs
     async with keeping(place, programs(place, host, names), stages) as processes:
-        stages.say(f"{server.cell} starts" + (", with a join token" if token else ""))
+        stages.say(f"{server.cell} starts" + (", with a join token" if asked.token else ""))
         async with asyncio.TaskGroup() as jobs:
             started = jobs.create_task(_started(processes))
             await Telling(server, stages, started).run()
@@ -92,21 +111,23 @@ class Server:
     """What was written down before is of an earlier try."""
 
 
-def _configured(place: Place, host: Host, token: str, stages: Stages, *, anew: bool) -> Server:
+def _configured(place: Place, host: Host, asked: Asked, stages: Stages) -> Server:
     """The files of the cell as they are to be for this try."""
     settings = joining_settings(place.root, host.bridge, host.libvirtd)
     write_configuration(place.root, settings)
     file = place.root / "config" / "cell.toml"
     identity = place.root / "data" / "cell" / "identity"
-    if anew:
+    if asked.anew:
         for line in start_over(identity):
             stages.say(line)
     known = standing.read(identity)
-    if token:
-        check_zone(identity, token)
-        configure(file, token)
-    elif anew or (known is not None and known.state is State.TOKEN_REFUSED):
-        configure(file, "")
+    if asked.token:
+        check_zone(identity, asked.token)
+        configure(file, asked.token, asked.scheduler)
+    elif asked.anew or (known is not None and known.state is State.TOKEN_REFUSED):
+        configure(file, "", asked.scheduler)
+    elif asked.scheduler:
+        configure(file, kept_token(file), asked.scheduler)
     cell = str(tomllib.loads(file.read_text()).get("id", settings["cell"]["id"]))
     return Server(cell, file, identity, time.time_ns() // 1_000_000)
 

@@ -112,6 +112,8 @@ class Pouring:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             while True:
                 await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
+                # Once a connection is lost, uvicorn's `send` returns at once: nobody else would have a turn.
+                await asyncio.sleep(0)
 
         async with asyncio.TaskGroup() as jobs:
             pouring = jobs.create_task(pour())
