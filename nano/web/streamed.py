@@ -41,6 +41,9 @@ class Streamed(Response):
                     await send(start)
                     async for piece in pieces:
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
+                        # Once the client is gone, uvicorn's `send` returns at once: pieces that are there
+                        # without waiting would leave nobody a turn to say so.
+                        await asyncio.sleep(0)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 watch.cancel()
         except* _Gone:
