@@ -19,20 +19,17 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from nano.fabric.identity.authority import replace_file
 from nano.fabric.identity.folder import before_of
 from nano.fabric.identity.identity import TRUST_FILE
 from nano.fabric.joining import application, join_token, standing
 from nano.fabric.joining.standing import State
 from nano.fabric.peers.addresses import static_addresses
+from nano.files import replace_file
 from nano.model.errors import Conflict, Invalid, NotFound
-from nano.model.peers import Role
+from nano.model.peers import PORTS, Role
 
 _TABLE = re.compile(r"\s*\[(?P<name>[A-Za-z0-9_.-]+)\]\s*(#.*)?")
 
-
-SCHEDULER_PORT = 5600
-"""Where schedulers listen unless they are told otherwise."""
 
 STDIN = "-"
 """Stands for a token that is read from standard input: what is an argument, every user of the host sees."""
@@ -87,7 +84,7 @@ def scheduler_address(text: str) -> str:
     """`host:port`, with the usual port where none is said; Invalid when it is no address."""
     text = text.strip()
     if text and ":" not in text:
-        text = f"{text}:{SCHEDULER_PORT}"
+        text = f"{text}:{PORTS[Role.SCHEDULER]}"
     try:
         static_addresses({Role.SCHEDULER: text})
     except Invalid:

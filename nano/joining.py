@@ -37,19 +37,10 @@ from nano.fabric.peers.multicast import Group
 from nano.member import MEMBER_ROLES, Member, MemberRpc, zone_trust
 from nano.model import names
 from nano.model.errors import Cancelled, Invalid, NanoError
-from nano.model.peers import Peer, Role
+from nano.model.peers import PORTS, Peer, Role
 from nano.outlook import Outlook
 from nano.service import FabricSettings, waiting
 from nano.waits import first_of
-
-PORTS = {
-    Role.SCHEDULER: 5600,
-    Role.IMAGESTORE: 5601,
-    Role.ADDRESSPOOL: 5602,
-    Role.GATEWAY: 5603,
-    Role.CELL: 5604,
-}
-"""Where each role listens unless its configuration says otherwise (design, section 2)."""
 
 RENEW_S = 10.0
 """How long the scheduler may take to answer a renewal."""

@@ -1,14 +1,17 @@
 """The services' configuration files, written where absent: people may edit them, nobody overwrites them."""
 
 import json
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nano.files import replace_file
 from nano.fleet.bridge import Bridge
 from nano.fleet.libvirtd import Libvirtd, run_folder
 from nano.model.errors import Conflict
+from nano.model.peers import PORTS
 
 Settings = Mapping[str, Any]
 
@@ -26,7 +29,7 @@ SERVICES = {
 JOINING = ("responder", "cell")
 """Those of a server that joins a zone elsewhere."""
 
-FABRIC_PORTS = {"scheduler": 5600, "imagestore": 5601, "addresspool": 5602, "gateway": 5603, "cell": 5604}
+FABRIC_PORTS = {str(role): port for role, port in PORTS.items()}
 REST_PORT = 5850
 PORTAL_PORT = 5870
 _LOOPBACK = "127.0.0.1"
@@ -150,9 +153,7 @@ def change_fabric(root: Path, before: Mapping[str, Settings], after: Mapping[str
             )
         changed[path] = found | {"fabric": of_service["fabric"]}
     for path, settings in changed.items():
-        new = path.with_suffix(".new")
-        new.write_text(toml(settings))
-        new.replace(path)
+        replace_file(path, toml(settings).encode(), mode=stat.S_IMODE(path.stat().st_mode))
 
 
 def _read(settings: Settings) -> dict[str, Any]:

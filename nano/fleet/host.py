@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import stat
 import subprocess
 import time
 import tomllib
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from nano.files import replace_file
 from nano.fleet.bridge import (
     Bridge,
     ensure_bridge,
@@ -109,9 +111,8 @@ def settle_open(root: Path, *, is_open: bool) -> None:
     path = root / "config" / "fleet.toml"
     found = tomllib.loads(path.read_text())
     if bool(found.get("open", False)) != is_open:
-        new = path.with_suffix(".new")
-        new.write_text(toml(found | {"open": is_open}))
-        new.replace(path)
+        mode = stat.S_IMODE(path.stat().st_mode)
+        replace_file(path, toml(found | {"open": is_open}).encode(), mode=mode)
 
 
 def read_fleet(path: Path) -> Settled:

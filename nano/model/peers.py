@@ -19,6 +19,16 @@ class Role(StrEnum):
     but that of the one call by which it asks."""
 
 
+PORTS = {
+    Role.SCHEDULER: 5600,
+    Role.IMAGESTORE: 5601,
+    Role.ADDRESSPOOL: 5602,
+    Role.GATEWAY: 5603,
+    Role.CELL: 5604,
+}
+"""Where each role listens unless its configuration says otherwise (design, section 2)."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Peer:
     """A named service on the fabric. Its address is the roster's business and stored by nobody."""

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 
 from nano.fabric.joining import join_token
 from nano.fabric.peers.multicast import own_addresses
-from nano.joining import PORTS
 from nano.model.membership import JoinToken
-from nano.model.peers import Role
+from nano.model.peers import PORTS, Role
 from nano.service import FabricSettings
 
 ANY = "0.0.0.0"  # noqa: S104 - compared with, not listened on

@@ -12,7 +12,6 @@ change that never began, or is left of one that is over, and goes (`forget_other
 
 import hashlib
 import hmac
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from nano.fabric.identity.identity import SCHEME, authority_fingerprint, dns_name, uri
+from nano.files import replace_file, sync_folder
 from nano.model import names
 from nano.model.errors import Corrupt, Invalid
 from nano.model.peers import Peer, Role
@@ -204,29 +204,6 @@ class Authority:
             (x509.SubjectKeyIdentifier.from_public_key(key), False),
             (own_key, False),
         ]
-
-
-def replace_file(path: Path, content: bytes, *, mode: int) -> None:
-    """Let `path` hold `content`, durably: after a power cut it is as before or as asked, never between."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)  # whatever the process's umask took away or left
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    draft.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make durable which files are in it."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from nano.fabric.identity import trust
-from nano.fabric.identity.authority import key_pem, replace_file, zone_of
+from nano.fabric.identity.authority import key_pem, zone_of
 from nano.fabric.identity.identity import (
     TRUST_FILE,
     Identity,
@@ -29,6 +29,7 @@ from nano.fabric.identity.identity import (
     verify_peer,
 )
 from nano.fabric.identity.trust import ZoneTrust
+from nano.files import replace_file
 from nano.model.errors import Corrupt, Invalid, NanoError, Untrusted
 from nano.model.peers import Peer
 

@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from nano.fabric.identity.authority import replace_file
 from nano.fabric.identity.trust import Fingerprint, Name
 from nano.fabric.joining.short_code import NONCE_BYTES, commitment_to
+from nano.files import replace_file
 from nano.model.errors import Corrupt
 from nano.model.peers import Role
 

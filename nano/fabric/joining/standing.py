@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 import structlog
 
-from nano.fabric.identity.authority import replace_file
+from nano.files import replace_file
 
 STANDING_FILE = "standing.json"
 

@@ -1,8 +1,8 @@
 """A service's words for the fabric, and the fabric's own."""
 
 from nano.fabric.fabric import FabricConfig
-from nano.joining import PORTS, fabric_config
-from nano.model.peers import Role
+from nano.joining import fabric_config
+from nano.model.peers import PORTS, Role
 from nano.service import Discovery, FabricSettings
 
 
