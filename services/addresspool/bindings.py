@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from nano.bindings.messages import Entry, entry_from, entry_json
+from nano.files import replace_file
 from nano.model.errors import Conflict, Corrupt, Invalid, StorageFull
 
 SCHEMA = 1
@@ -78,7 +79,7 @@ class Bindings:
             {"schema": SCHEMA, "entries": [entry_json(entry) for entry in entries.values()]}, indent=1
         )
         try:
-            _replace_durably(self._path, text.encode())
+            replace_file(self._path, text.encode(), mode=0o600)
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
@@ -130,22 +131,3 @@ def _only_user(path: Path) -> int:
             f"another responder uses {path}: stop it, or give this one a file of its own"
         ) from None
     return descriptor
-
-
-def _replace_durably(path: Path, content: bytes) -> None:
-    """Put `content` in place of the file: after a power cut it is the old one or the new one, whole."""
-    new = path.with_name(path.name + ".new")
-    with open(new, "wb", opener=_for_root) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _for_root(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
